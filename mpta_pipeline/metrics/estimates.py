@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 
 import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.estimate_ids import estimate_ids
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import SUBGROUP_METRICS
@@ -21,17 +19,16 @@ from mpta_pipeline.metrics.estimators.disparity import disparity_estimates
 from mpta_pipeline.metrics.estimators.flattening import spread_estimates, structure_estimates
 from mpta_pipeline.metrics.estimators.means import (
     Prepared,
-    Values,
     evaluate,
     mean_estimates,
     of_group,
-    reference_values,
+    values_of_pairs,
 )
 from mpta_pipeline.metrics.estimators.nonlinear import nonlinear_estimates, weighted_features
-from mpta_pipeline.metrics.metric import METRICS, Metric, applicable
+from mpta_pipeline.metrics.metric import METRICS, Metric, applicable_to
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.answer_changes import with_controls
-from mpta_pipeline.metrics.samples.balancing import Units, balance
+from mpta_pipeline.metrics.samples.balancing import Units, balance_chunks, by_persona
 from mpta_pipeline.metrics.samples.item_features import with_facts
 from mpta_pipeline.metrics.samples.published_polls import Polls, polls_of
 from mpta_pipeline.metrics.samples.survey_answers import REFERENCE, Block, View, cut_rows, group_guesses, make_blocks
@@ -43,7 +40,7 @@ MOST_THREADS = 4
 
 
 def compute_estimates(
-    scores: pl.DataFrame,
+    scores: pl.DataFrame | Iterable[pl.DataFrame],
     groups: pl.DataFrame,
     gold: pl.DataFrame,
     *,
@@ -60,7 +57,8 @@ def compute_estimates(
     estimate and adds the baseline's estimate on the same answers and the gap net of the baseline.
 
     Args:
-        scores: SCORES of one model and one task.
+        scores: SCORES of one model and one task, or chunks of it that each have all answers for some respondents. The
+            chunks are read one after another, and the estimates are the same as those of the whole.
         groups: respondent_id, survey and one text column per base dimension, for all respondents (null: unknown).
         gold: GOLD of the task for all respondents; empty if the answer key does not depend on the person.
         rules: Dimensions, levels and margins of the estimates.
@@ -78,26 +76,23 @@ def compute_estimates(
 
     Raises:
         ConfigError: A dimension is unknown.
-        ValidationError: The scores belong to several models or tasks.
+        ValidationError: The scores belong to several models or tasks, or a respondent is in several chunks.
     """
-    if scores.is_empty():
+    made = balance_chunks(by_persona(scores) if isinstance(scores, pl.DataFrame) else scores)
+    if made is None:
         return SUBGROUP_METRICS.empty()
-    _check_one(scores)
     dimensions = tuple(dict.fromkeys((g.ALL, *rules.dimensions)))
     g.check_dimensions(dimensions, groups)
-    balanced = balance(scores)
-    balanced = balanced.on(with_controls(balanced.frame))
+    balanced = made.units.on(with_controls(made.units.frame))
     units = balanced.on(_with_ceiling(with_facts(balanced, items, retest), ceiling))
-    chosen = applicable(scores)
+    chosen = applicable_to(keyed=made.keyed)
     polled = blocks(units, groups, gold, rules=rules, polls=polls_of(items))
     parts = list(_side_by_side(polled, dimensions, chosen))
     estimates = _corrected(pl.concat(parts, how="diagonal"), rules).join(
         _releases(units.frame, releases), on="survey", how="left"
     )
     estimates = estimates.with_columns(_weights().alias("weights"))
-    estimates = estimates.with_columns(
-        pl.lit(scores.item(0, "model")).alias("model"), pl.lit(scores.item(0, "task")).alias("task")
-    )
+    estimates = estimates.with_columns(pl.lit(made.model).alias("model"), pl.lit(made.task).alias("task"))
     estimates = estimates.with_columns(estimate_ids(estimates, study))
     return SUBGROUP_METRICS.conform(estimates.select(list(SUBGROUP_METRICS.schema)))
 
@@ -119,24 +114,10 @@ def blocks(
         yield from make_blocks(of_survey, groups, gold, survey, rules=rules, polls=polls)
 
 
-def _check_one(scores: pl.DataFrame) -> None:
-    for column in ("model", "task"):
-        if scores.get_column(column).n_unique() > 1:
-            raise ValidationError(
-                "Estimates are made for one model and one task at a time",
-                variable=column,
-                value=", ".join(sorted(scores.get_column(column).unique().to_list())),
-                remedy="pass the scores of one partition",
-            )
-
-
-Work = Callable[[], pl.DataFrame]
-
-
 def _side_by_side(
     blocks: Iterable[Block], dimensions: tuple[str, ...], chosen: Mapping[str, Metric]
 ) -> Iterator[pl.DataFrame]:
-    """Compute the estimates of all blocks. Dimensions run in threads while the next condition is prepared.
+    """Compute the estimates of all blocks. Dimensions run in threads while the next metric is prepared.
 
     The array sums release Python's lock, so that two threads take little more than half the time of one. Matrix
     products run single-threaded, because their threads would only wait for each other.
@@ -145,91 +126,119 @@ def _side_by_side(
         threadpool_limits(1, user_api="blas"),
         ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool,
     ):
-        earlier: list[Future[pl.DataFrame]] = []
         for block in blocks:
-            for views in _block_estimates(block, dimensions, chosen):
-                begun = [pool.submit(view) for view in views]
-                yield from (one.result() for one in earlier)
-                earlier = begun
-        yield from (one.result() for one in earlier)
+            references = _references(block, chosen)
+            for condition in block.conditions():
+                yield from _condition_estimates(
+                    pool, block, condition, dimensions, chosen=chosen, references=references
+                )
 
 
-def _block_estimates(block: Block, dimensions: tuple[str, ...], chosen: Mapping[str, Metric]) -> Iterator[list[Work]]:
-    """Yield the work of one block, condition by condition: one function per dimension."""
-    values = {name: evaluate(block.frame, m) for name, m in chosen.items() if m.value is not None}
+def _references(block: Block, chosen: Mapping[str, Metric]) -> dict[str, Floats]:
+    """No-persona value of each person and item (`Block.pair`), per metric that is paired with it."""
     without = block.condition(REFERENCE)
-    references = {
-        name: reference_values(v.x, v.count, without, block.pair)
-        for name, v in values.items()
-        if METRICS[name].paired and np.isfinite(v.x).any()
-    }
-    for condition in block.conditions():
-        yield _condition_estimates(block, condition, dimensions, chosen=chosen, values=values, references=references)
+    if not without.any():
+        return {}
+    frame, pair, n = block.frame.filter(pl.Series(without)), block.pair[without], int(block.pair.max(initial=0)) + 1
+    found = {}
+    for name, metric in chosen.items():
+        if metric.value is not None and metric.paired:
+            values = evaluate(frame, metric, baselines=False)
+            found[name] = values_of_pairs(values.x, values.count, pair, n)
+    return {name: values for name, values in found.items() if np.isfinite(values).any()}
 
 
 def _condition_estimates(
+    pool: ThreadPoolExecutor,
     block: Block,
     condition: str,
     dimensions: tuple[str, ...],
     *,
     chosen: Mapping[str, Metric],
-    values: Mapping[str, Values],
     references: Mapping[str, Floats],
-) -> list[Work]:
-    """Return one function per dimension for one condition. Their shared data is freed after the last of them."""
-    here = block.condition(condition)
-    of_condition = block.of(condition)
-    prepared = {
-        name: Prepared(
-            of_condition,
-            v.take(here),
-            references[name][here] if name in references and condition != REFERENCE else None,
+) -> Iterator[pl.DataFrame]:
+    """Compute the estimates of one condition: metrics that are means one after another, then all others.
+
+    The arrays of at most two metrics are in memory at a time.
+    """
+    pair = block.pair[block.condition(condition)]
+    here = block.of(condition)
+    cuts = (cut_rows(here.frame, dimension) for dimension in dimensions)
+    views = [View(here, cut, condition) for cut in cuts if cut.labels]
+    parts: list[dict[str, pl.DataFrame]] = [{} for _ in views]
+    remarks: dict[str, str] = {}
+    guesses = [_Guesses(view) for view in views]
+    accuracy: Prepared | None = None
+    begun: tuple[str, list[Future[pl.DataFrame | None]]] | None = None
+
+    def finish() -> None:
+        if begun is not None:
+            for into, one in zip(parts, begun[1], strict=True):
+                if (part := one.result()) is not None:
+                    into[begun[0]] = part
+
+    for name, metric in chosen.items():
+        if metric.remark is not None and (said := metric.remark(here.frame)) is not None:
+            remarks[name] = said
+        if metric.value is None or not np.isfinite((values := evaluate(here.frame, metric)).x).any():
+            continue
+        reference = references[name][pair] if name in references and condition != REFERENCE else None
+        prepared = Prepared(here, values, reference)
+        if name == "accuracy":
+            accuracy = prepared
+        finish()
+        begun = (
+            name,
+            [pool.submit(_mean_of_view, view, prepared, guess) for view, guess in zip(views, guesses, strict=True)],
         )
-        for name, v in values.items()
-        if np.isfinite(v.x[here]).any()
-    }
     features = {
         name: made
         for name, m in chosen.items()
-        if m.features is not None and (made := weighted_features(of_condition, m.features)) is not None
+        if m.features is not None and (made := weighted_features(here, m.features)) is not None
     }
-    cuts = (cut_rows(of_condition.frame, dimension) for dimension in dimensions)
-    views = [View(of_condition, cut, condition) for cut in cuts if cut.labels]
-
-    remarks = {
-        name: said
-        for name, m in chosen.items()
-        if m.remark is not None and (said := m.remark(of_condition.frame)) is not None
-    }
-
-    def of_view(view: View) -> pl.DataFrame:
-        return _labelled(view, dict(_view_estimates(view, prepared, features)), remarks)
-
-    return [partial(of_view, view) for view in views]
+    finish()
+    del guesses
+    others = [pool.submit(lambda view: dict(_other_estimates(view, accuracy, features)), view) for view in views]
+    for view, part, other in zip(views, parts, others, strict=True):
+        yield _labelled(view, part | other.result(), remarks)
 
 
-def _view_estimates(
-    view: View, prepared: Mapping[str, Prepared], features: Mapping[str, Features]
-) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Compute the estimates of each metric for one condition and one dimension."""
-    guesses = group_guesses(view.block, view.cut.dimension)
-    for name, values in prepared.items():
-        of_groups = {
-            baseline: guesses.select(e.cast(pl.Float64)).to_series().fill_null(np.nan).to_numpy()
-            for baseline, e in METRICS[name].baselines.items()
-            if of_group(e)
+class _Guesses:
+    """Baselines that depend on the row's group, made when a metric first needs them and shared by all metrics."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._made: pl.DataFrame | None = None
+
+    def of(self, metric: Metric) -> dict[str, Floats]:
+        """Baseline → value of each row."""
+        wanted = {name: e for name, e in metric.baselines.items() if of_group(e)}
+        if wanted and self._made is None:
+            self._made = group_guesses(self._view.block, self._view.cut.dimension)
+        return {
+            name: self._made.select(e.cast(pl.Float64)).to_series().fill_null(np.nan).to_numpy()
+            for name, e in wanted.items()
+            if self._made is not None
         }
-        if (part := mean_estimates(view, values, of_groups)) is not None:
-            yield name, part
+
+
+def _mean_of_view(view: View, prepared: Prepared, guesses: _Guesses) -> pl.DataFrame | None:
+    return mean_estimates(view, prepared, guesses.of(prepared.values.metric))
+
+
+def _other_estimates(
+    view: View, accuracy: Prepared | None, features: Mapping[str, Features]
+) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Compute the estimates of metrics that are not means, for one condition and one dimension."""
     for name, matrix in features.items():
         if (part := nonlinear_estimates(view, METRICS[name], matrix)) is not None:
             yield name, part
-    if "accuracy" in prepared:
+    if accuracy is not None:
         yield from distance_estimates(view).items()
         yield from spread_estimates(view).items()
         yield from structure_estimates(view).items()
         yield from battery_estimates(view).items()
-        yield from disparity_estimates(view, prepared["accuracy"]).items()
+        yield from disparity_estimates(view, accuracy).items()
 
 
 def _labelled(view: View, parts: Mapping[str, pl.DataFrame], remarks: Mapping[str, str]) -> pl.DataFrame:

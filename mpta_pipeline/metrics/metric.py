@@ -108,7 +108,12 @@ METRICS: Mapping[str, Metric] = _load()
 
 def applicable(scores: pl.DataFrame) -> Mapping[str, Metric]:
     """Return the metrics that apply to a task's scores: without an answer key, only those that need no key."""
-    if scores.get_column("gold_idx").null_count() == 0:
+    return applicable_to(keyed=scores.get_column("gold_idx").null_count() == 0)
+
+
+def applicable_to(*, keyed: bool) -> Mapping[str, Metric]:
+    """Return the metrics that apply to scores that all have an answer key, or to scores without."""
+    if keyed:
         return METRICS
     return {name: metric for name, metric in METRICS.items() if metric.keyless}
 

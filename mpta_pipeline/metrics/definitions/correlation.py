@@ -33,7 +33,7 @@ def _ranks(item: Ints, place: Floats, n_items: int) -> Floats:
 
 
 def _features(units: Units, *, ranked: bool) -> Features:
-    """Moments of answer and own answer by item: 6 × items columns; ordinal items whose key is the person's own."""
+    """Moments of answer and own answer, 6 × items columns; ordinal items whose key is the person's own."""
     frame = units.frame
     used = (frame.get_column("ordinal") & (frame.get_column("n_ok") > 0)).to_numpy()
     if "own_idx" in frame.columns:
@@ -50,7 +50,7 @@ def _features(units: Units, *, ranked: bool) -> Features:
     if ranked:
         x, y = (_ranks(item_of, values, len(names)) for values in (x, y))
     values = np.column_stack([np.ones(len(rows)), x, y, x**2, y**2, x * y])
-    columns = item_of[:, None] * _MOMENTS + np.arange(_MOMENTS)
+    columns = np.arange(_MOMENTS) * len(names) + item_of[:, None]
     return sparse.csr_matrix(
         (values.ravel(), (np.repeat(rows, _MOMENTS), columns.ravel())), shape=(frame.height, len(names) * _MOMENTS)
     )
@@ -60,7 +60,7 @@ def _mean_correlation(totals: Floats) -> Floats:
     """Mean over items of the correlations from their moments. Items without variance on either side are left out."""
     if totals.shape[-1] < _MOMENTS:
         return np.full(totals.shape[:-1], np.nan)
-    n, x, y, xx, yy, xy = np.moveaxis(totals.reshape(*totals.shape[:-1], -1, _MOMENTS), -1, 0)
+    n, x, y, xx, yy, xy = np.moveaxis(totals.reshape(*totals.shape[:-1], _MOMENTS, -1), -2, 0)
     mean_x, mean_y = ratio(x, n), ratio(y, n)
     spread = (ratio(xx, n) - mean_x**2) * (ratio(yy, n) - mean_y**2)
     with np.errstate(invalid="ignore"):

@@ -60,7 +60,7 @@ class _Distances:
         places = cells.places.T
         self.measures: dict[str, distances.Distance] = {
             "tv": distances.total_variation,
-            "w1n": lambda a, b: distances.wasserstein(a, b, places),
+            "w1n": distances.WassersteinOver(places),
             "js": distances.jensen_shannon,
         }
         self.slopes: dict[str, distances.Distance] = {

@@ -17,6 +17,8 @@ from mpta_pipeline.metrics.statistics.proportions import kish
 
 # Smaller groups are left out, because their means reflect mostly chance.
 LEAST_PERSONAS = 5
+# Eigenvalues that are smaller than this share of the variances that they come from are rounding errors.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,10 @@ def question_noise(a: Floats, b: Floats, share: Floats, *, cell: Floats, draws: 
     centring = np.eye(len(share)) - share
     covariance = items / (items - 1) * scores @ scores.T - centring @ np.diag(cell) @ centring.T
     values, vectors = np.linalg.eigh(covariance)
+    # Without a rounding error in place of a 0, the groups' draws keep their ties with the estimate.
+    values = np.where(values > ROUNDING * ((scores**2).sum() + np.abs(cell).sum()), values, 0.0)
     rng = np.random.default_rng(seed)
-    normal = rng.standard_normal((draws, len(share))) * np.sqrt(np.maximum(values, 0.0))
+    normal = rng.standard_normal((draws, len(share))) * np.sqrt(values)
     heavy = np.sqrt((items - 1) / rng.chisquare(items - 1, (draws, 1)))
     return np.asarray(normal * heavy @ vectors.T)
 
@@ -147,7 +151,7 @@ def disparity_estimates(view: View, prepared: Prepared) -> dict[str, pl.DataFram
     moments = prepared.moments
     used = prepared.used & slices.inside
     n_personas = int(block.persona.max(initial=-1)) + 1
-    a, b = moments.by_persona[0] + moments.centre * moments.by_persona[1], moments.by_persona[1]
+    a, b = moments.persona.stats[0], moments.persona.stats[1]
     weight = np.zeros(n_personas)
     weight[block.persona[used]] = block.weight[used]
     group = np.full(n_personas, -1)

@@ -23,44 +23,52 @@ LEAST_COMMON = 20
 LEAST_ITEMS = 3
 # Largest number of counts in memory, groups × cells × options. With very many cells, there are fewer groups.
 MOST_COUNTS = 6_000_000
+# A variance per answer that is smaller than this, on the scale from 0 to 1, is a rounding error.
+ALIKE = 1e-12
+# A repaired matrix has this precision on its diagonal.
+CLOSE = 1e-11
 # Negative eigenvalues of correlations that are smaller than this are rounding errors.
 ROUNDING = 1e-8
 
 
 def variance(p: Floats, places: Floats, n: Floats) -> Floats:
-    """Variance of the answers' positions under (… × K) distributions, unbiased for samples of effective size n."""
+    """Variance of the answers' positions under (K × …) distributions, unbiased for samples of effective size n."""
     x = np.nan_to_num(places)
-    mean = (p * x).sum(axis=-1)
+    return _variance((p * x).sum(axis=0), (p * x**2).sum(axis=0), n)
+
+
+def _variance(mean: Floats, second: Floats, n: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(n > 1, ((p * x**2).sum(axis=-1) - mean**2) * n / (n - 1), np.nan))
+        return np.asarray(np.where(n > 1, (second - mean**2) * n / (n - 1), np.nan))
 
 
 def entropy(p: Floats, n: Floats) -> Floats:
-    """Entropy in bits of (… × K) distributions, with Miller and Madow's correction for samples of effective size n."""
+    """Entropy in bits of (K × …) distributions, with Miller and Madow's correction for samples of effective size n."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        plain = -np.where(p > 0, p * np.log2(p), 0.0).sum(axis=-1)
-        return np.asarray(plain + ((p > 0).sum(axis=-1) - 1) / (2 * n * np.log(2)))
+        plain = -np.where(p > 0, p * np.log2(p), 0.0).sum(axis=0)
+        return np.asarray(plain + ((p > 0).sum(axis=0) - 1) / (2 * n * np.log(2)))
 
 
 def epsilon_parts(means: Floats, variances: Floats, n: Floats) -> Floats:
-    """(items × 2) sum of squares between groups beyond chance, and the total; 0 with fewer than two groups.
+    """(2 × … × items) sum of squares between groups beyond chance, and the total; 0 with fewer than two groups.
 
     Args:
-        means: (items × groups) means.
+        means: (… × groups × items) means.
         variances: Unbiased variances of the groups.
         n: (Effective) group sizes; 0 for excluded groups.
     """
     counted = n > 0
-    keep = counted.sum(axis=1) > 1
-    out = np.zeros((len(n), 2))
-    means, variances, n, counted = means[keep], variances[keep], n[keep], counted[keep]
-    total, groups = n.sum(axis=1), counted.sum(axis=1)
-    grand = (n * means).sum(axis=1) / total
-    between = (n * (means - grand[:, None]) ** 2).sum(axis=1)
-    within = np.where(counted, (n - 1) * variances, 0.0).sum(axis=1)
-    error = within / (total - groups)
-    out[keep] = np.column_stack([between - (groups - 1) * error, between + within])
-    return out
+    groups = counted.sum(axis=-2)
+    total = n.sum(axis=-2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        grand = (n * means).sum(axis=-2) / total
+        between = (n * (means - grand[..., None, :]) ** 2).sum(axis=-2)
+        within = np.where(counted, (n - 1) * variances, 0.0).sum(axis=-2)
+        error = within / (total - groups)
+        made = np.stack([between - (groups - 1) * error, between + within])
+        # If all answers are alike, weights leave rounding errors, and their ratio would be any number.
+        differ = made[1] > ALIKE * total
+    return np.where((groups > 1) & differ, made, 0.0)
 
 
 @dataclass(frozen=True)
@@ -77,11 +85,10 @@ class _Answers:
         return _Answers(self.cell[keep], self.person[keep], self.cluster[keep], self.weight[keep], self.share[keep])
 
     def counts(self, group: Ints, groups: int, cells: int) -> tuple[Floats, Floats]:
-        """Sum (groups × cells × options) weights and (groups × cells) squared weights."""
+        """Sum (options × groups × cells) weights and (groups × cells) squared weights."""
         place = group * cells + self.cell
-        by_option = [sums(place, self.weight * column, groups * cells) for column in self.share.T]
-        counted = np.stack(by_option, axis=1).reshape(groups, cells, -1)
-        return counted, sums(place, self.weight**2, groups * cells).reshape(groups, cells)
+        counted = np.stack([sums(place, self.weight * column, groups * cells) for column in self.share.T])
+        return counted.reshape(-1, groups, cells), sums(place, self.weight**2, groups * cells).reshape(groups, cells)
 
 
 @dataclass(frozen=True)
@@ -154,38 +161,49 @@ def _sides(view: View) -> tuple[_Cells, _Answers, _Answers] | None:
     return cells, sides[0], sides[1]
 
 
-def _shares(counted: Floats, squared: Floats) -> tuple[Floats, Floats]:
-    """Compute the distribution and effective size of (… × cells × options) counts."""
-    weight = counted.sum(axis=-1)
+@dataclass(frozen=True)
+class _Moments:
+    """Mean, variance and entropy of the answers of (… × cells), and their effective number."""
+
+    mean: Floats
+    variance: Floats
+    entropy: Floats
+    n: Floats
+
+
+def _moments(cells: _Cells, counted: Floats, squared: Floats) -> _Moments:
+    """Summarize the distributions of (options × … × cells) counts with (… × cells) squared weights."""
+    weight = counted.sum(axis=0)
+    places = np.nan_to_num(cells.places.T).reshape(-1, *(1,) * (counted.ndim - 2), counted.shape[-1])
     with np.errstate(divide="ignore", invalid="ignore"):
-        return counted / weight[..., None], np.where(squared > 1e-12, weight**2 / squared, 0.0)
+        p = counted / weight
+        n = np.where(squared > 1e-12, weight**2 / squared, 0.0)
+        mean, second = (p * places).sum(axis=0), (p * places**2).sum(axis=0)
+    return _Moments(mean, _variance(mean, second, n), entropy(p, n), n)
 
 
-def _spread_of(cells: _Cells, sides: tuple[tuple[Floats, Floats], ...], name: str) -> Floats:
-    """(… × cells × 2) variance or entropy of the model and of people; 0 if either is unknown."""
-    made = []
-    for counted, squared in sides:
-        p, n = _shares(counted, squared)
-        with np.errstate(invalid="ignore"):
-            ordinal = np.where(cells.ordinal, 0.0, np.nan)
-            made.append(variance(p, cells.places, n) + ordinal if name == "variance_ratio" else entropy(p, n))
+def _spread_of(cells: _Cells, model: _Moments, human: _Moments, name: str) -> list[Floats]:
+    """(… × cells) variance or entropy of the model and of people; 0 if either is unknown."""
+    made = (model.variance, human.variance) if name == "variance_ratio" else (model.entropy, human.entropy)
     both = np.isfinite(made[0]) & np.isfinite(made[1])
-    return np.stack([np.where(both, one, 0.0) for one in made], axis=-1)
+    if name == "variance_ratio":
+        both &= cells.ordinal
+    return [np.where(both, one, 0.0) for one in made]
 
 
-def _between_of(cells: _Cells, sides: tuple[tuple[Floats, Floats], ...]) -> Floats:
-    """(items × 4) `epsilon_parts` of the model and of people. Counts must not have a jackknife axis."""
-    shares = [_shares(*side) for side in sides]
-    with np.errstate(invalid="ignore"):
-        both = np.flatnonzero(cells.ordinal & (shares[0][1] > 1) & (shares[1][1] > 1))
-    place = cells.item[both] * cells.n_slices + cells.slice[both]
-    scaled = cells.places[both]
+def _between_of(cells: _Cells, model: _Moments, human: _Moments) -> Floats:
+    """(… × 4 × items) `epsilon_parts` of the model and of people."""
+    both = cells.ordinal & (model.n > 1) & (human.n > 1)
+    place = cells.slice * cells.n_items + cells.item
     made = []
-    for p, n in shares:
-        columns = ((p[both] * np.nan_to_num(scaled)).sum(axis=1), variance(p[both], scaled, n[both]), n[both])
-        grids = (sums(place, c, cells.n_items * cells.n_slices).reshape(cells.n_items, -1) for c in columns)
+    for side in (model, human):
+        grids = []
+        for values in (side.mean, side.variance, side.n):
+            grid = np.zeros((*values.shape[:-1], cells.n_slices * cells.n_items))
+            grid[..., place] = np.where(both, values, 0.0)
+            grids.append(grid.reshape(*values.shape[:-1], cells.n_slices, cells.n_items))
         made.append(epsilon_parts(*grids))
-    return np.concatenate(made, axis=1)
+    return np.moveaxis(np.concatenate(made), 0, -2)
 
 
 def _epsilons(parts: Floats) -> Floats:
@@ -195,12 +213,16 @@ def _epsilons(parts: Floats) -> Floats:
 
 
 def _by_slice(cells: _Cells, values: Floats) -> Floats:
-    """Sum (… × cells × q) by slice: (… × slices × q). Cells come sorted by slice."""
-    first = np.searchsorted(cells.slice, np.arange(cells.n_slices))
-    padded = np.concatenate([values, np.zeros((*values.shape[:-2], 1, values.shape[-1]))], axis=-2)
-    out = np.add.reduceat(padded, first, axis=-2)
-    out[..., np.bincount(cells.slice, minlength=cells.n_slices) == 0, :] = 0.0
+    """Sum (… × cells) by slice: (… × slices). Cells come sorted by slice."""
+    present, first = np.unique(cells.slice, return_index=True)
+    out = np.zeros((*values.shape[:-1], cells.n_slices))
+    out[..., present] = np.add.reduceat(values, first, axis=-1)
     return out
+
+
+def _both_by_slice(cells: _Cells, both: list[Floats]) -> Floats:
+    """Sum the model's and the people's (… × cells) by slice: (… × slices × 2)."""
+    return np.stack([_by_slice(cells, values) for values in both], axis=-1)
 
 
 def spread_estimates(view: View) -> dict[str, pl.DataFrame]:
@@ -217,34 +239,36 @@ def spread_estimates(view: View) -> dict[str, pl.DataFrame]:
         return {}
     cells, model, human = found
     n_cells, width = len(cells.slice), model.share.shape[1]
-    whole = tuple(
-        (counted[0], squared[0])
-        for counted, squared in (
-            side.counts(np.zeros(len(side.cell), dtype=np.int64), 1, n_cells) for side in (model, human)
-        )
-    )
+    counts = [side.counts(np.zeros(len(side.cell), dtype=np.int64), 1, n_cells) for side in (model, human)]
+    model_whole, human_whole = (_moments(cells, counted[:, 0], squared[0]) for counted, squared in counts)
     groups = int(np.clip(MOST_COUNTS // (n_cells * width), 10, GROUPS))
-    left = {
-        kind: [
+    left: dict[str, _Without] = {}
+    for kind, key in _KEYS.items():
+        parts = [
             side.counts((key(side) % np.uint64(groups)).astype(np.int64), groups, n_cells) for side in (model, human)
         ]
-        for kind, key in _KEYS.items()
-    }
+        model_left, human_left = (
+            # Rounding errors may be negative.
+            _moments(cells, np.maximum(w - c, 0.0), np.maximum(w2 - c2, 0.0))
+            for (w, w2), (c, c2) in zip(counts, parts, strict=True)
+        )
+        left[kind] = _Without(model_left, human_left, _by_slice(cells, parts[0][1] + parts[1][1]) > 0)
     out = {}
     for name in ("variance_ratio", "entropy_ratio"):
-        of_cell = _spread_of(cells, whole, name)
-        total = _by_slice(cells, of_cell)
+        of_cell = _spread_of(cells, model_whole, human_whole, name)
+        total = _both_by_slice(cells, of_cell)
         estimates = {
-            kind: LeftOut(_by_slice(cells, _spread_of(cells, _without(whole, parts), name)), _present(cells, parts))
-            for kind, parts in left.items()
+            kind: LeftOut(_both_by_slice(cells, _spread_of(cells, without.model, without.human, name)), without.present)
+            for kind, without in left.items()
         }
-        errors = two_way(estimates["person"], _items_out(cells, of_cell, total, lambda sums: sums), estimates["cell"])
+        items = _items_out(cells, np.stack(of_cell, axis=-1), total, lambda sums: sums)
+        errors = two_way(estimates["person"], items, estimates["cell"])
         used = cells.ordinal if name == "variance_ratio" else np.ones(n_cells, dtype=bool)
         out[name] = _ratio_rows(
             view, cells, total, errors, used=used, slices=np.arange(view.n), words="people all give one answer"
         )
     if view.n > 1 and cells.ordinal.any():
-        out |= _between_estimates(view, cells, whole, left)
+        out |= _between_estimates(view, cells, _between_of(cells, model_whole, human_whole).T, left)
     return {name: frame for name, frame in out.items() if frame.height}
 
 
@@ -252,20 +276,15 @@ _KEYS: dict[str, Callable[[_Answers], Hashes]] = {
     "person": lambda side: mix(side.person),
     "cell": lambda side: mix(side.person ^ mix(side.cluster)),
 }
-_Sums = tuple[tuple[Floats, Floats], ...]
 
 
-def _without(whole: _Sums, parts: list[tuple[Floats, Floats]]) -> _Sums:
-    """Subtract each group from the counts of both sides; negative rounding errors become 0."""
-    return tuple(
-        (np.maximum(w - c, 0.0), np.maximum(w2 - c2, 0.0)) for (w, w2), (c, c2) in zip(whole, parts, strict=True)
-    )
+@dataclass(frozen=True)
+class _Without:
+    """Both sides without each jackknife group: (groups × cells) moments, and the slices that each group is part of."""
 
-
-def _present(cells: _Cells, parts: list[tuple[Floats, Floats]]) -> Flags:
-    """(groups × slices) whether a group has any answer in a slice."""
-    any_of = sum(squared for _, squared in parts)
-    return np.asarray(_by_slice(cells, np.asarray(any_of)[..., None])[..., 0] > 0)
+    model: _Moments
+    human: _Moments
+    present: Flags
 
 
 def _items_out(cells: _Cells, of_cell: Floats, total: Floats, estimate: Callable[[Floats], Floats]) -> LeftOut:
@@ -279,24 +298,27 @@ def _items_out(cells: _Cells, of_cell: Floats, total: Floats, estimate: Callable
 
 
 def _between_estimates(
-    view: View, cells: _Cells, whole: _Sums, left: dict[str, list[tuple[Floats, Floats]]]
+    view: View, cells: _Cells, of_item: Floats, left: dict[str, _Without]
 ) -> dict[str, pl.DataFrame]:
-    """Make the rows of the model's ε² beside people's, of their difference and of their ratio."""
-    of_item = _between_of(cells, whole)
+    """Make the rows of the model's ε² beside people's, of their difference and of their ratio.
+
+    Args:
+        view: The view.
+        cells: Its cells.
+        of_item: (items × 4) `_between_of` of all answers.
+        left: The same answers without each jackknife group.
+    """
     if not of_item[:, 1].any():
         return {}
     total = of_item.sum(axis=0)
     estimate = _epsilons(total)[None]
-    replicates = {}
-    for kind, parts in left.items():
-        without = _without(whole, parts)
-        made = [
-            _epsilons(_between_of(cells, tuple((w[i], w2[i]) for w, w2 in without)).sum(axis=0))
-            for i in range(len(without[0][0]))
-        ]
-        replicates[kind] = LeftOut(
-            np.stack(made)[:, None], np.asarray(_present(cells, parts).any(axis=1, keepdims=True))
+    replicates = {
+        kind: LeftOut(
+            _epsilons(_between_of(cells, without.model, without.human).sum(axis=-1))[:, None],
+            np.asarray(without.present.any(axis=1, keepdims=True)),
         )
+        for kind, without in left.items()
+    }
     cluster = np.full(cells.n_items, -1)
     cluster[cells.item] = cells.cluster
     asked = np.flatnonzero(of_item[:, 1] > 0)
@@ -428,19 +450,89 @@ def correlation(matrix: Floats, weight: Floats | None = None) -> Floats:
     return np.asarray(np.clip((made + made.T) / 2, -1.0, 1.0))
 
 
-def nearest_correlation(matrix: Floats, *, steps: int = 200, tolerance: float = 1e-9) -> Floats:
+def nearest_correlation(matrix: Floats) -> Floats:
     """Find the nearest correlation matrix, by squared differences, without negative eigenvalues (Higham 2002)."""
-    nearest, correction = matrix.copy(), np.zeros_like(matrix)
+    return _nearest(matrix)[0]
+
+
+def _nearest(matrix: Floats, start: Floats | None = None, *, steps: int = 50) -> tuple[Floats, Floats]:
+    """Find the nearest correlation matrix with Newton's method on the dual problem (Qi and Sun 2006).
+
+    The nearest matrix is the positive part of matrix + diag(y). Newton's method finds the y that makes its diagonal 1,
+    in a few eigendecompositions, where alternating projections need 30 to 200. From the y of a similar matrix it needs
+    two or three.
+
+    Args:
+        matrix: Correlations, of which pairs may contradict each other.
+        start: Solution y of a similar matrix.
+        steps: Largest number of steps.
+
+    Returns:
+        The matrix and y.
+    """
+    y = 1.0 - np.diag(matrix) if start is None else start
+    values, vectors, diagonal, objective = _positive_part(matrix, y)
     for _ in range(steps):
-        corrected = nearest - correction
-        values, vectors = np.linalg.eigh(corrected)
-        positive = (vectors * np.maximum(values, 0.0)) @ vectors.T
-        correction = positive - corrected
-        before, nearest = nearest, positive.copy()
-        np.fill_diagonal(nearest, 1.0)
-        if np.abs(nearest - before).max() < tolerance:
+        gradient = diagonal - 1.0
+        worst = float(np.abs(gradient).max())
+        if worst < CLOSE:
             break
-    return nearest
+        direction = _newton_direction(values, vectors, gradient)
+        slope = float(gradient @ direction)
+        # The step is halved until the objective falls; rounding errors hide the last falls.
+        for halving in range(30):
+            tried = y + 0.5**halving * direction
+            made = _positive_part(matrix, tried)
+            if made[3] <= objective + 1e-4 * 0.5**halving * slope + 1e-13 * abs(objective):
+                break
+        y, (values, vectors, diagonal, objective) = tried, made
+    positive = values > 0
+    nearest = (vectors[:, positive] * values[positive]) @ vectors[:, positive].T
+    np.fill_diagonal(nearest, 1.0)
+    return nearest, y
+
+
+def _positive_part(matrix: Floats, y: Floats) -> tuple[Floats, Floats, Floats, float]:
+    """Eigenvalues and vectors of matrix + diag(y), the diagonal of its positive part, and the dual objective."""
+    values, vectors = np.linalg.eigh(matrix + np.diag(y))
+    positive = np.maximum(values, 0.0)
+    return values, vectors, (vectors**2) @ positive, float((positive**2).sum() / 2 - y.sum())
+
+
+def _newton_direction(values: Floats, vectors: Floats, gradient: Floats) -> Floats:
+    """Solve the Newton equation V h = −gradient with conjugate gradients, preconditioned by V's diagonal."""
+    up = values > 0
+    # V h is the sum over pairs of eigenvectors, each with a share: 1 if both values are positive, 0 if neither, else
+    # between. The pairs without the smaller of the two sets add 0 or h.
+    few = up if 2 * up.sum() <= len(values) else ~up
+    apart = np.abs(values[few, None]) + np.abs(values[None, :])
+    share = np.abs(values[few, None]) / np.where(apart > 0, apart, 1.0)
+    share[:, few] = 0.5  # these pairs occur twice
+    whole, sign = (0.0, 2.0) if few is up else (1.0, -2.0)
+    chosen = vectors[:, few]
+    squares = vectors**2
+    scale = np.maximum(whole + sign * ((squares[:, few] @ share) * squares).sum(axis=1), 1e-10)
+
+    def times(h: Floats) -> Floats:
+        inner = (h[:, None] * chosen).T @ vectors
+        # The slight ridge keeps the equation solvable where the diagonal does not determine the matrix.
+        return np.asarray(sign * ((chosen @ (share * inner)) * vectors).sum(axis=1) + (whole + 1e-10) * h)
+
+    direction, residual = np.zeros_like(gradient), -gradient
+    goal = min(0.01, float(np.abs(gradient).max())) * float(np.sqrt(residual @ residual))
+    scaled = residual / scale
+    search, product = scaled, float(residual @ scaled)
+    for _ in range(200):
+        moved = times(search)
+        step = product / float(search @ moved)
+        direction = direction + step * search
+        residual = residual - step * moved
+        if float(np.sqrt(residual @ residual)) <= goal:
+            break
+        scaled = residual / scale
+        before, product = product, float(residual @ scaled)
+        search = scaled + product / before * search
+    return direction
 
 
 def usable_items(*matrices: Floats) -> Ints:
@@ -555,16 +647,21 @@ def _structure(matrix: Floats, weight: Floats, group: Ints, statistic: Callable[
             return _Structure(float("nan"), float("nan"), float("nan"), f"undefined: {contradict}")
         note = f"{contradict}; the nearest correlation matrix is taken"
 
-    def of(correlations: Floats) -> float:
+    # Repairs of similar matrices start from this one.
+    repair = _nearest(whole)[1] if note else np.zeros(len(whole))
+
+    def of(correlations: Floats, start: Floats) -> float:
         if np.linalg.eigvalsh(correlations)[0] < -ROUNDING:
             if statistic is effective_dependence:
                 return float("nan")
-            correlations = nearest_correlation(correlations)
+            correlations = _nearest(correlations, start)[0]
         return statistic(correlations)
 
     k = matrix.shape[1]
-    people = np.array([of(correlation(matrix[group != i], weight[group != i])) for i in np.unique(group)])
-    items = np.array([of(np.delete(np.delete(whole, j, 0), j, 1)) for j in range(k)] if k > LEAST_ITEMS else [])
+    people = np.array([of(correlation(matrix[group != i], weight[group != i]), repair) for i in np.unique(group)])
+    items = np.array(
+        [of(np.delete(np.delete(whole, j, 0), j, 1), np.delete(repair, j)) for j in range(k)] if k > LEAST_ITEMS else []
+    )
     variance = sum(
         float(
             LeftOut(values[:, None, None], np.ones((len(values), 1), dtype=bool)).covariance()[0, 0, 0]
@@ -572,7 +669,7 @@ def _structure(matrix: Floats, weight: Floats, group: Ints, statistic: Callable[
         for values in (people, items)
     )  # fmt: skip
     df = min(len(people), k) - 1.0
-    return _Structure(of(whole), float(np.sqrt(variance)), df if df >= 1 else float("nan"), note)
+    return _Structure(of(whole, repair), float(np.sqrt(variance)), df if df >= 1 else float("nan"), note)
 
 
 def _matrix(persona: Ints, item: Ints, values: Floats) -> Floats:

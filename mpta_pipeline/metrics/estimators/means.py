@@ -11,7 +11,7 @@ import polars as pl
 from mpta_pipeline.metrics.metric import Metric
 from mpta_pipeline.metrics.samples.survey_answers import Block, View, stacked
 from mpta_pipeline.metrics.statistics import equivalence, shrinkage
-from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, sums
+from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, ratio, sums
 from mpta_pipeline.metrics.statistics.clustered import Means, Moments, SliceGaps, Slices, Totals, t_quantile
 from mpta_pipeline.metrics.statistics.intervals import apart, interval, paired
 
@@ -35,20 +35,16 @@ class Values:
     count: Floats
     baselines: dict[str, Floats]
 
-    def take(self, keep: Flags) -> Values:
-        """Keep the rows of a mask."""
-        return Values(self.metric, self.x[keep], self.count[keep], {n: b[keep] for n, b in self.baselines.items()})
-
 
 def of_group(expression: pl.Expr) -> bool:
     """Whether a baseline depends on the row's group."""
     return any(name.startswith("group_") for name in expression.meta.root_names())
 
 
-def evaluate(frame: pl.DataFrame, metric: Metric) -> Values:
+def evaluate(frame: pl.DataFrame, metric: Metric, *, baselines: bool = True) -> Values:
     """Evaluate a metric over the rows, without group baselines."""
     assert metric.value is not None
-    chosen = {name: e for name, e in metric.baselines.items() if not of_group(e)}
+    chosen = {name: e for name, e in metric.baselines.items() if baselines and not of_group(e)}
     made = frame.select(
         pl.when(metric.where).then(metric.value.cast(pl.Float64) / metric.count.cast(pl.Float64)).alias("value"),
         pl.when(metric.where).then(metric.count.cast(pl.Float64)).otherwise(0.0).alias("count"),
@@ -73,12 +69,15 @@ def reference_values(x: Floats, count: Floats, reference: Flags, pair: Ints) -> 
         reference: Rows without a persona.
         pair: Code of each row's person and item, from 0.
     """
-    used = reference & np.isfinite(x) & (count > 0)
-    n = int(pair.max(initial=0)) + 1
+    return values_of_pairs(x[reference], count[reference], pair[reference], int(pair.max(initial=0)) + 1)[pair]
+
+
+def values_of_pairs(x: Floats, count: Floats, pair: Ints, n: int) -> Floats:
+    """Find the mean value of each of `n` pairs of a person and an item; nan if there is none."""
+    used = np.isfinite(x) & (count > 0)
     total = sums(pair[used], (x * count)[used], n)
     weight = sums(pair[used], count[used], n)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((total / weight)[pair])
+    return ratio(total, weight)
 
 
 class Prepared:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -18,7 +18,7 @@ from mpta_pipeline.core.tables import POCKETS
 from mpta_pipeline.metrics.estimates import blocks
 from mpta_pipeline.metrics.estimators.means import reference_values
 from mpta_pipeline.metrics.samples import groups as g
-from mpta_pipeline.metrics.samples.balancing import balance
+from mpta_pipeline.metrics.samples.balancing import balance_chunks, by_persona
 from mpta_pipeline.metrics.samples.item_features import with_facts
 from mpta_pipeline.metrics.samples.survey_answers import REFERENCE, Block
 from mpta_pipeline.metrics.statistics import multiplicity, shrinkage
@@ -53,8 +53,18 @@ class Slice:
         return frozenset(zip(self.traits, self.values, strict=True))
 
 
+# Columns of the codes that errors are clustered by.
+_PERSONA, _CLUSTER, _UNIT = "persona_number", "cluster_number", "unit_number"
+
+
 def find_pockets(
-    scores: pl.DataFrame, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: EstimateRules, seed: int, study: str = ""
+    scores: pl.DataFrame | Iterable[pl.DataFrame],
+    groups: pl.DataFrame,
+    gold: pl.DataFrame,
+    *,
+    rules: EstimateRules,
+    seed: int,
+    study: str = "",
 ) -> pl.DataFrame:
     """Search all combinations of up to three traits for slices where the model does worse, and test the candidates.
 
@@ -64,7 +74,8 @@ def find_pockets(
     score net of other people's most frequent answer, and the paired effect of the persona.
 
     Args:
-        scores: SCORES of one model and one task.
+        scores: SCORES of one model and one task, or chunks of it as in `compute_estimates`. The ids of wrong answers
+            of all chunks stay in memory, because examples are drawn from them.
         groups: respondent_id, survey and one column per trait to search over.
         gold: GOLD of the task; empty for items whose key does not depend on the person.
         rules: `min_personas`, `level`.
@@ -76,19 +87,24 @@ def find_pockets(
         belong to one pocket share the value of `pocket`, and the row with the largest e-value `leads`. Such rows are
         the same group by several outcomes, or a group and a part of it, unless each is worse without the other.
     """
+    wrong = _Wrong()
+    made = balance_chunks(wrong.seen(by_persona(scores) if isinstance(scores, pl.DataFrame) else scores))
     # Without an answer key, no group can be worse.
-    keyless = (scores.get_column("k_options") > 0) & scores.get_column("gold_idx").is_null()
-    if scores.is_empty() or keyless.any():
+    if made is None or wrong.keyless:
         return POCKETS.empty()
-    balanced = balance(scores)
-    units = balanced.on(with_facts(balanced, None))
+    units = made.units.on(with_facts(made.units, None))
     traits = sorted(g.traits(groups))
     found: list[pl.DataFrame] = []
     one: list[tuple[int, int]] = []
     last = {block.survey: block for block in blocks(units, groups, gold, rules=rules)}  # weighted blocks come last
     for survey, block in last.items():
         frame = _prepared(block)
-        frame = frame.with_columns(_halves(frame, seed))
+        frame = frame.with_columns(_halves(frame, seed)).with_columns(
+            pl.Series(_PERSONA, dense(frame.get_column("respondent_id"))),
+            pl.Series(_CLUSTER, dense(frame.get_column("cluster_id"))),
+        )
+        if g.UNIT in frame.columns:
+            frame = frame.with_columns(pl.Series(_UNIT, dense(frame.get_column(g.UNIT))))
         for condition in sorted(frame.get_column("condition").unique().to_list()):
             if condition == REFERENCE:
                 continue
@@ -110,9 +126,9 @@ def find_pockets(
     table = _judged(pl.concat(found).sort("survey", "condition", "outcome", "dimensions", "subgroup"), rules)
     table = _as_trees(table, one)
     table = table.with_columns(
-        pl.lit(scores.item(0, "model")).alias("model"),
-        pl.lit(scores.item(0, "task")).alias("task"),
-        _examples(table, scores, groups),
+        pl.lit(made.model).alias("model"),
+        pl.lit(made.task).alias("task"),
+        _examples(table, wrong.answers(), groups),
     )
     table = table.with_columns(pocket_ids(table, study))
     return POCKETS.conform(table.select(list(POCKETS.schema)))
@@ -127,12 +143,21 @@ def _prepared(block: Block) -> pl.DataFrame:
         np.nan,
     )
     reference = reference_values(credit, np.ones(len(credit)), block.condition(REFERENCE), block.pair)
-    return frame.with_columns(
-        pl.Series("score", credit),
-        pl.Series("score_net_of_item_mode", credit - frame.get_column("item_mode").fill_null(np.nan).to_numpy()),
-        pl.Series("persona_effect", credit - reference),
-        pl.Series("w", block.weight),
-    ).filter(pl.col("w") > 0)
+    # Every candidate filters the rows, so that other columns would cost time and memory.
+    kept = [
+        *("respondent_id", "condition", "cluster_id", "item_id", "n_orders"),
+        *(c for c in frame.columns if c == g.UNIT or c.startswith(g.TRAIT)),
+    ]
+    return (
+        frame.with_columns(
+            pl.Series("score", credit),
+            pl.Series("score_net_of_item_mode", credit - frame.get_column("item_mode").fill_null(np.nan).to_numpy()),
+            pl.Series("persona_effect", credit - reference),
+            pl.Series("w", block.weight),
+        )
+        .select(*kept, *RANGES, "w")
+        .filter(pl.col("w") > 0)
+    )
 
 
 def _halves(frame: pl.DataFrame, seed: int) -> list[pl.Series]:
@@ -200,7 +225,7 @@ def _worse(rows: pl.DataFrame, outcome: str, these: pl.Expr, those: pl.Expr, rul
     side = rows.select(pl.when(these).then(0).when(those).then(1).otherwise(-1).alias("side"))["side"].to_numpy()
     if not ((side == 0).any() and (side == 1).any()):
         return False
-    slices = Slices(side, 2, dense(rows.get_column("respondent_id")), dense(rows.get_column("cluster_id")))
+    slices = Slices(side, 2, rows.get_column(_PERSONA).to_numpy(), rows.get_column(_CLUSTER).to_numpy())
     gaps = slices.gaps(rows.get_column(outcome).to_numpy(), rows.get_column("w").to_numpy())
     _, p = apart(gaps, *RANGES[outcome], level=rules.level)
     return bool(gaps.difference[0] < 0 and p[0] / 2 <= rules.level)
@@ -367,11 +392,11 @@ def _confirm(rows: pl.DataFrame, outcome: str, candidate: Slice, rules: Estimate
     known = pl.all_horizontal(pl.col(g.TRAIT + t).is_not_null() for t in candidate.traits)
     rows = rows.filter(known).with_columns(_inside(candidate.traits, candidate.values).alias("inside"))
     member = rows.get_column("inside").to_numpy()
-    n_personas = rows.filter("inside").get_column("respondent_id").n_unique()
+    n_personas = rows.filter("inside").get_column(_PERSONA).n_unique()
     if n_personas < max(rules.min_personas // 2, 2) or member.all():
         return None
-    unit = dense(rows.get_column(g.UNIT)) if g.UNIT in rows.columns else None
-    clusters = Rows(dense(rows.get_column("respondent_id")), dense(rows.get_column("cluster_id")), unit)
+    unit = rows.get_column(_UNIT).to_numpy() if _UNIT in rows.columns else None
+    clusters = Rows(rows.get_column(_PERSONA).to_numpy(), rows.get_column(_CLUSTER).to_numpy(), unit)
     slices = Slices(np.where(member, 0, 1), 2, rows=clusters)
     x, w = rows.get_column(outcome).to_numpy(), rows.get_column("w").to_numpy()
     means, gaps = slices.means(x, w), slices.gaps(x, w)
@@ -429,18 +454,41 @@ def _judged(table: pl.DataFrame, rules: EstimateRules) -> pl.DataFrame:
     ).with_columns(pl.col(pl.Float64).fill_nan(None))
 
 
-def _examples(table: pl.DataFrame, scores: pl.DataFrame, groups: pl.DataFrame) -> pl.Series:
+class _Wrong:
+    """Ids of the wrong answers of the chunks that pass, and whether any answer has no key."""
+
+    def __init__(self) -> None:
+        self.keyless = False
+        self._found: list[pl.DataFrame] = []
+
+    def seen(self, chunks: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """Pass the chunks on."""
+        for chunk in chunks:
+            self.keyless |= not chunk.filter((pl.col("k_options") > 0) & pl.col("gold_idx").is_null()).is_empty()
+            self._found.append(
+                chunk.filter((pl.col("score") == 0) & (pl.col("status") == "ok")).select(
+                    "survey", "condition", "respondent_id", "prompt_id"
+                )
+            )
+            yield chunk
+
+    def answers(self) -> pl.DataFrame:
+        """survey, condition, respondent_id and prompt_id of the wrong answers."""
+        return pl.concat(self._found)
+
+
+def _examples(table: pl.DataFrame, wrong: pl.DataFrame, groups: pl.DataFrame) -> pl.Series:
     """Select some prompts of each pocket that were answered incorrectly."""
-    wrong = scores.filter((pl.col("score") == 0) & (pl.col("status") == "ok")).select(
-        "survey", "condition", "respondent_id", "prompt_id"
-    )
-    wrong = wrong.with_columns(hash_uniform(wrong, ["prompt_id"], key="example").alias("rank"))
-    wrong = wrong.join(g.apart(groups).drop("survey", *g.DESIGN, strict=False), on="respondent_id", how="left").sort(
+    people = g.apart(groups).drop("survey", *g.DESIGN, strict=False)
+    inside = [_inside(row["traits"], row["values"]) for row in table.select("traits", "values").iter_rows(named=True)]
+    # Only answers of people in a pocket are drawn from.
+    people = people.filter(pl.any_horizontal(*inside))
+    wrong = wrong.join(people, on="respondent_id", how="inner")
+    wrong = wrong.with_columns(hash_uniform(wrong, ["prompt_id"], key="example").alias("rank")).sort(
         "rank", "prompt_id"
     )
     chosen = []
-    for row in table.select("survey", "condition", "traits", "values").iter_rows(named=True):
-        inside = _inside(row["traits"], row["values"])
-        here = (pl.col("survey") == row["survey"]) & (pl.col("condition") == row["condition"]) & inside
+    for (survey, condition), of_pocket in zip(table.select("survey", "condition").iter_rows(), inside, strict=True):
+        here = (pl.col("survey") == survey) & (pl.col("condition") == condition) & of_pocket
         chosen.append(wrong.filter(here).head(EXAMPLES).get_column("prompt_id").to_list())
     return pl.Series("examples", chosen, dtype=pl.List(pl.String))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.metrics.samples.answer_changes import FLIPS, flips
 from mpta_pipeline.metrics.samples.picked_options import TIE, one_hot, read_picks, with_vector
 from mpta_pipeline.metrics.samples.row_keys import Keys
-from mpta_pipeline.metrics.statistics.arrays import Floats, Ints
+from mpta_pipeline.metrics.statistics.arrays import Floats, Ints, dense
 
 UNIT_KEY = (
     "survey",
@@ -29,6 +31,8 @@ _USED = (
     *UNIT_KEY, "wave", "cluster_id", "category", "scoring", "answer_set", "k_options", "ordinal", "gold_idx",
     "gold_pos", "pred_idx", "pred_pos", "p_vec", "status", "score", "bias", "weight", "text_scores", "condescending",
 )  # fmt: skip
+# Scores that are balanced at a time: their arrays take about 500 MB.
+CHUNK_ROWS = 400_000
 ONE_KEY = pl.col("scoring") != "probability_mass"
 """Rows of units with one right option. MC2 has several: its score is a probability mass, not a share of right picks."""
 N_REPLIES = pl.col("n_orders") - pl.col("n_error")
@@ -66,6 +70,8 @@ class Units:
 
     def take(self, keep: NDArray[np.bool_]) -> Units:
         """Keep the units of a mask."""
+        if keep.all():
+            return self
         return Units(
             self.frame.filter(pl.Series(keep)),
             self.answer[keep],
@@ -77,6 +83,95 @@ class Units:
     def on(self, frame: pl.DataFrame) -> Units:
         """Replace the frame by one with more columns for the same units."""
         return replace(self, frame=frame)
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """Order-balanced answers of one model and task, and facts about its scores.
+
+    Attributes:
+        units: The answers.
+        model: The model.
+        task: The task.
+        keyed: Every score has an answer key.
+    """
+
+    units: Units
+    model: str
+    task: str
+    keyed: bool
+
+
+def balance_chunks(chunks: Iterable[pl.DataFrame]) -> Balanced | None:
+    """Balance scores chunk by chunk, so that single scores of one chunk only are in memory; None without scores.
+
+    Args:
+        chunks: SCORES of one model and task. All answers for a respondent are in the same chunk.
+
+    Raises:
+        ValidationError: The scores belong to several models or tasks, or a respondent is in several chunks.
+    """
+    parts: list[Units] = []
+    names: dict[str, set[str]] = {"model": set(), "task": set()}
+    keyed = True
+    for chunk in chunks:
+        if chunk.is_empty():
+            continue
+        for column, found in names.items():
+            found.update(chunk.get_column(column).unique().to_list())
+            if len(found) > 1:
+                raise ValidationError(
+                    "Estimates are made for one model and one task at a time",
+                    variable=column,
+                    value=", ".join(sorted(found)),
+                    remedy="pass the scores of one partition",
+                )
+        keyed = keyed and chunk.get_column("gold_idx").null_count() == 0
+        parts.append(balance(chunk))
+    if not parts:
+        return None
+    return Balanced(_joined(parts), names["model"].pop(), names["task"].pop(), keyed)
+
+
+def by_persona(scores: pl.DataFrame, *, rows: int = CHUNK_ROWS) -> Iterator[pl.DataFrame]:
+    """Cut scores into chunks of whole respondents, of about so many rows each."""
+    n = -(-scores.height // rows)
+    if n < 2:
+        yield scores
+        return
+    person = dense(scores.get_column("respondent_id"))
+    chunk = pl.Series(person * n // (int(person.max()) + 1))
+    for i in range(n):
+        yield scores.filter(chunk == i)
+
+
+def _joined(parts: list[Units]) -> Units:
+    """Combine the units of chunks, sorted by `UNIT_KEY`."""
+    if len(parts) == 1:
+        return parts[0]
+    whole = pl.concat([part.frame for part in parts])
+    twice = pl.concat([part.frame.select(pl.col("respondent_id").unique()) for part in parts])
+    repeated = twice.filter(pl.col("respondent_id").is_duplicated()).get_column("respondent_id").n_unique()
+    if repeated:
+        raise ValidationError(
+            "Scores of one respondent are in several chunks",
+            variable="respondent_id",
+            value=f"{repeated} respondents",
+            remedy="put all scores of a respondent into one chunk",
+        )
+    order = Keys(whole).order(UNIT_KEY, "respondent_id")
+    width = max(part.answer.shape[1] for part in parts)
+
+    def stacked(arrays: Iterable[Floats]) -> Floats:
+        return np.concatenate([np.pad(a, ((0, 0), (0, width - a.shape[1]))) for a in arrays])[order]
+
+    return Units(
+        whole[order],
+        stacked(part.answer for part in parts),
+        stacked(part.mass for part in parts),
+        stacked(part.positions for part in parts),
+        stacked(part.votes for part in parts),
+    )
 
 
 def balance(scores: pl.DataFrame) -> Units:

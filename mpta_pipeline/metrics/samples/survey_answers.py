@@ -228,7 +228,7 @@ class View:
     @cached_property
     def _units(self) -> Distinct:
         unit = self.block.unit
-        return Distinct(self.cut.codes, self.block.persona if unit is None else unit, self.n)
+        return self._personas if unit is None else Distinct(self.cut.codes, unit, self.n)
 
     @cached_property
     def _clusters(self) -> Distinct:
@@ -305,7 +305,9 @@ class Distinct:
 
     def __init__(self, slices: Ints, codes: Ints, n: int) -> None:
         self._width = int(codes.max(initial=0)) + 1
-        self._place = np.where(slices >= 0, slices, n) * self._width + codes
+        # One of these exists per view and kind of code, and half the width is enough.
+        narrow = np.int32 if (n + 1) * self._width < 2**31 else np.int64
+        self._place = (np.where(slices >= 0, slices, n) * self._width + codes).astype(narrow)
         self._n = n
 
     def count(self, used: Flags) -> Ints:
@@ -336,11 +338,13 @@ def make_blocks(
     """
     has_weights = bool(units.frame.get_column("weight").is_not_null().all())
     everyone = h.people(gold, groups, survey, units.frame.get_column("item_id"))
-    frame = units.frame.join(
-        groups.drop("survey", *g.DESIGN, strict=False), on="respondent_id", how="left", maintain_order="left"
+    # Each row has all traits of its person. As categories they take a quarter of the memory of texts.
+    traits = groups.drop("survey", *g.DESIGN, strict=False).with_columns(
+        pl.col(c).cast(pl.Categorical) for c in groups.columns if c.startswith(g.TRAIT) and groups[c].dtype == pl.String
     )
+    frame = units.frame.join(traits, on="respondent_id", how="left", maintain_order="left")
     country = g.column("country")
-    own_country = pl.col(country) if country in frame.columns else pl.lit(None, pl.String)
+    own_country = pl.col(country).cast(pl.String) if country in frame.columns else pl.lit(None, pl.String)
     frame = frame.with_columns(
         own_country.alias(row_dimensions.OWN_COUNTRY), pl.Series(CODE, dense(frame.get_column("respondent_id")))
     )

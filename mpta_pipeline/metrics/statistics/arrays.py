@@ -18,7 +18,7 @@ Flags = NDArray[np.bool_]
 Features = Floats | sparse.csr_matrix
 
 
-def sums(codes: Ints, values: Floats | Flags, n: int) -> Floats:
+def sums(codes: Ints, values: Reals | Flags, n: int) -> Floats:
     """Sum values by code, 0 … n − 1, sequentially in row order, so that the same rows give the same bytes."""
     return np.bincount(codes, values, minlength=n).astype(np.float64)
 

@@ -24,6 +24,8 @@ Hashes = NDArray[np.uint64]
 # If there are more clusters than this, they are reweighted in random groups. The groups are independent too, and the
 # error of the variance, √(2/512) ≈ 6 %, stays below that of 400 replicates.
 MOST_LEVELS = 512
+# Share of non-zero entries above which a dense product is faster than a sparse one.
+DENSE = 0.1
 Statistic = Callable[[Floats, int], Floats]
 
 
@@ -159,7 +161,10 @@ def _sparse_totals(
         shape=(n * width, len(weights)),
     )
     for s in wanted:
-        yield int(s), np.ascontiguousarray((by_level[s * width : (s + 1) * width] @ weights).T)
+        of_slice = by_level[s * width : (s + 1) * width]
+        # With many rows, each feature occurs in most levels.
+        full = of_slice.nnz > DENSE * width * len(weights)
+        yield int(s), ((of_slice.toarray() if full else of_slice) @ weights).T
 
 
 def combine(persona: Floats, item: Floats, cell: Floats) -> Floats:

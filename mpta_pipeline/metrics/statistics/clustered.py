@@ -11,7 +11,9 @@ for this item only. Sums run over canonically sorted rows, so that the input's r
 
 Everything is computed from the clusters' sums a = Σwx and b = Σw. A cluster's score about a mean m is a − m·b, so that
 a sum of squared scores is Σa² − 2mΣab + m²Σb². Rows are therefore read once per metric, not once per metric and
-dimension.
+dimension. For slices of people without sampling units, the sums merge over chunks of personas (`sums.Sums`,
+`means_of_sums`, `gaps_of_sums`). Sampling units and slices of questions need the rows: a unit's crossings with items,
+and a persona's answers in several slices, are not sums of single personas.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import numpy as np
 from scipy import special
 
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, sums
+from mpta_pipeline.metrics.statistics.sums import Exact, PersonaSums, Sums, exact_parts
 
 
 @dataclass(frozen=True)
@@ -81,14 +84,32 @@ class Rows:
         persona: Persona of each row.
         item: Item cluster of each row.
         unit: Primary sampling unit of each row's persona; None: personas were sampled individually.
+        n_persona: Number of personas of the whole study, if the rows are a chunk of it; None: the largest code plus 1.
+        n_item: Number of its item clusters.
     """
 
-    def __init__(self, persona: Ints, item: Ints, unit: Ints | None = None) -> None:
+    def __init__(
+        self,
+        persona: Ints,
+        item: Ints,
+        unit: Ints | None = None,
+        *,
+        n_persona: int | None = None,
+        n_item: int | None = None,
+    ) -> None:
         self.persona = persona.astype(np.int64)
         self.item = item.astype(np.int64)
         self.unit = unit if unit is None else unit.astype(np.int64)
-        self.n_persona = int(self.persona.max(initial=-1)) + 1
-        self.n_item = int(self.item.max(initial=-1)) + 1
+        self.n_persona = int(self.persona.max(initial=-1)) + 1 if n_persona is None else n_persona
+        self.n_item = int(self.item.max(initial=-1)) + 1 if n_item is None else n_item
+        self._weights: tuple[Floats, Exact] | None = None
+
+    def exact_weights(self, w: Floats) -> Exact:
+        """Split weights into parts that add up exactly; cached for the last weights, which most values share."""
+        known = self._weights
+        if known is None or known[0] is not w:
+            self._weights = known = (w, exact_parts(w))
+        return known[1]
 
     @cached_property
     def _cells(self) -> tuple[Ints, Ints]:
@@ -117,43 +138,47 @@ class Rows:
         """Persona of each crossing."""
         return self._cells[1]
 
+    @cached_property
+    def one_row_each(self) -> bool:
+        """Each crossing is one row, and rows come in the crossings' order."""
+        return self.n_cell == len(self.persona) and bool((np.diff(self.cell) > 0).all())
+
 
 class Moments:
-    """A value and a weight over rows, summed by persona. Unusable rows (nan, weight 0) are excluded.
-
-    Values are centred on their mean to avoid cancellation in sums of squares.
-    """
+    """A value and a weight over rows, summed by persona. Unusable rows (nan, weight 0) are excluded."""
 
     def __init__(self, rows: Rows, x: Floats, w: Floats) -> None:
         usable = np.isfinite(x) & (w > 0)
         self.rows = rows
         # Many of these exist at a time, so they share one weight array that excludes the unusable rows.
         self.w = w if bool((usable | (w == 0)).all()) else np.where(usable, w, 0.0)
-        x = np.where(usable, x, 0.0)
-        total = self.w.sum()
-        self.centre = float((self.w * x).sum() / total) if total > 0 else 0.0
-        self.wx = np.where(usable, self.w * (x - self.centre), 0.0)
+        self.value = np.where(usable, self.w * np.where(usable, x, 0.0), 0.0)
         self.usable = usable
 
     @cached_property
+    def persona(self) -> PersonaSums:
+        """Sums by persona."""
+        return PersonaSums.from_rows(self.rows, self.value, self.w, self.usable)
+
+    @property
+    def centre(self) -> float:
+        """Mean of all rows."""
+        return self.persona.centre
+
+    @cached_property
     def by_persona(self) -> Floats:
-        """(9 × personas) Σwx, Σw, rows, Σwx², crossings, crossings' Σa², Σab, Σb², and 1 if there is weight."""
-        rows, n = self.rows, self.rows.n_persona
-        # If each crossing is one row, there is nothing to sum.
-        one_row_each = rows.n_cell == len(rows.persona)
-        persona_of_cell = rows.persona if one_row_each else rows.persona_of_cell
-        a, b = (v if one_row_each else sums(rows.cell, v, rows.n_cell) for v in (self.wx, self.w))
-        weight = sums(rows.persona, self.w, n)
-        return np.stack(
-            [
-                sums(rows.persona, self.wx, n),
-                weight,
-                sums(rows.persona, self.usable, n),
-                sums(rows.persona, np.divide(self.wx**2, self.w, out=np.zeros_like(self.wx), where=self.usable), n),
-                *(sums(persona_of_cell, v, n) for v in (b > 0, a**2, a * b, b**2)),
-                (weight > 0).astype(float),
-            ]
-        )
+        """(9 × personas) `PersonaSums.about` the centre, which avoids cancellation in sums of squares."""
+        return self.persona.about(self.centre)
+
+    @property
+    def wx(self) -> Floats:
+        """Weighted value of each row, about the centre."""
+        return np.where(self.usable, self.value - self.centre * self.w, 0.0)
+
+    @cached_property
+    def exact(self) -> Exact:
+        """Weighted values in parts that add up exactly."""
+        return exact_parts(self.value)
 
 
 class Totals:
@@ -207,10 +232,10 @@ class Slices:
         assert rows is not None or (persona is not None and item is not None)
         self.n = n_slices
         self.rows = Rows(persona, item) if rows is None else rows  # type: ignore[arg-type]
-        self.slices = slices.astype(np.int64)
         self.inside: Flags = slices >= 0
-        self._slot = np.where(self.inside, self.slices, n_slices)
-        self._last: tuple[Moments, Floats, Floats] | None = None
+        self._slot = np.where(self.inside, slices, n_slices).astype(np.int64, copy=False)
+        self._last: tuple[Moments, Floats] | None = None
+        self._last_weights: tuple[Floats, Floats] | None = None
 
     @cached_property
     def _slice_of_persona(self) -> Ints | None:
@@ -237,7 +262,7 @@ class Slices:
         if owner is None:
             wx, w = totals.of(self._slot, self.n + 1)[:, : self.n]
         else:
-            wx, w = self._by_slice(owner, totals.by_persona)
+            wx, w = _by_slice(owner, totals.by_persona, self.n)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(wx / w)
 
@@ -260,51 +285,17 @@ class Slices:
             moments, owner = self._split(moments)
         else:
             owner = self._slice_of_persona
-        a, b, count, xx, cells, aa, ab, bb, _ = self._by_slice(owner, moments.by_persona)
-        of_persona, of_weight = moments.by_persona[0], moments.by_persona[1]
-        item_a, item_b = self.by_item(moments)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            mean = a / b
-            variance = np.maximum(xx / b - mean**2, 0.0) * count / (count - 1)
-            score = of_persona - np.append(mean, 0.0)[owner] * of_weight
-            persona = sums(owner, (of_weight > 0).astype(float), self.n + 1)[: self.n]
-            items = (item_b > 0).sum(axis=1).astype(float)
-            squares, fourths = (sums(owner, score**power, self.n + 1)[: self.n] for power in (2, 4))
-            of_item = item_a - mean[:, None] * item_b
-            v_persona = _corrected(squares / b**2, persona)
-            v_item = _corrected((of_item**2).sum(axis=1) / b**2, items)
-            v_cell = _corrected(np.maximum(aa - 2 * mean * ab + mean**2 * bb, 0.0) / b**2, cells)
-            evenly = b**2 / sums(owner, of_weight**2, self.n + 1)[: self.n]
-            if self.rows.unit is not None:
-                unit_a, unit_b = self._by_unit(moments)
-                persona = (unit_b > 0).sum(axis=1).astype(float)
-                of_unit = unit_a - mean[:, None] * unit_b
-                squares, fourths = ((of_unit**power).sum(axis=1) for power in (2, 4))
-                evenly = b**2 / (unit_b**2).sum(axis=1)
-                v_persona = _corrected(squares / b**2, persona)
-                owner_of_cell, _, cell_a, cell_b = self._by_cell(moments)
-                of_cell = (cell_a - np.append(mean, 0.0)[owner_of_cell] * cell_b) ** 2
-                cells = sums(owner_of_cell, cell_b > 0, self.n + 1)[: self.n]
-                v_cell = _corrected(sums(owner_of_cell, of_cell, self.n + 1)[: self.n] / b**2, cells)
-            v = np.maximum(v_persona + v_item - v_cell, np.maximum(v_persona, v_item))
-            df_persona = np.minimum(effective_df(squares, fourths, persona), np.round(evenly, 9) - 1)
-            df_item = effective_df((of_item**2).sum(axis=1), (of_item**4).sum(axis=1), items)
-            one_item = items == 1
-            v, df = np.where(one_item, v_persona, v), np.where(one_item, df_persona, np.minimum(df_persona, df_item))
-            defined = (df >= 1) & (count > 0)
-            se = np.where(defined, np.sqrt(v), np.nan)
-            se = np.where(se < 1e-9, 0.0, se)
-            n_eff = np.where(se > 0, np.minimum(variance / se**2, count), np.where(se == 0, df + 1, np.nan))
-        return Means(
-            estimate=mean + moments.centre,
-            se=se,
-            df=np.where(defined, df, np.nan),
-            n_eff=n_eff,
-            n_persona=persona.astype(np.int64),
-            n_item=items.astype(np.int64),
-            n_rows=count.astype(np.int64),
-            one_item=one_item & (persona > 1),
-        )
+        units = None
+        if self.rows.unit is not None:
+            units = self._units(moments)
+        return _means(self.n, owner, moments.by_persona, self.by_item(moments), moments.centre, units=units)
+
+    def sums_of(self, moments: Moments) -> Sums:
+        """Sums that merge with those of other personas (`sums.Sums`), for slices of people without sampling units."""
+        owner = self._slice_of_persona
+        if owner is None or self.rows.unit is not None:
+            raise ValueError("slices of questions and sampling units need rows")
+        return Sums(self.n, owner, moments.persona, *self._exact_by_item(moments))
 
     def gaps_of(self, moments: Moments) -> SliceGaps:
         """As `gaps`, from a value's moments.
@@ -314,70 +305,52 @@ class Slices:
         """
         nested = self._slice_of_persona
         split, owner = self._split(moments) if nested is None else (moments, nested)
-        by_slice = self._by_slice(owner, split.by_persona)
-        a, b = by_slice[0], by_slice[1]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            sides = _Sides(a / b, (a.sum() - a) / (b.sum() - b), b, b.sum() - b)
-        item_a, item_b = self.by_item(moments)
-        v_item, c_item = _shared_gap(item_a, item_b, sides, effective=True)
-        v_cell, _ = _apart_gap(by_slice[5:8], by_slice[4], sides)
+        by_item = self.by_item(moments)
         if self.rows.unit is not None:
-            # A unit can have people, and crossings with items, on both sides.
-            v_persona, c_persona = _shared_gap(*self._by_unit(moments), sides)
-            v_cell = _shared_cells(self._by_cell(moments), self.n, sides)
-        elif nested is None:
-            if split.rows.n_cell > self.rows.n_cell:
-                # A crossing can be on both sides (slices by paraphrase). Omitting it is conservative.
-                v_cell = np.zeros(self.n)
+            units = self._units(moments)
+            return _gaps(self.n, owner, split.by_persona, by_item, moments.centre, units=units)
+        if nested is None:
             size = (self.n + 1) * self.rows.n_persona
             place = self._slot * self.rows.n_persona + self.rows.persona
-            grid_a, grid_b = (
-                sums(place, values, size).reshape(self.n + 1, -1)[: self.n] for values in (moments.wx, moments.w)
-            )
-            v_persona, c_persona = _shared_gap(grid_a, grid_b, sides)
-        else:
-            p, q = split.by_persona[0], split.by_persona[1]
-            squares = self._by_slice(owner, np.stack([p**2, p * q, q**2]))
-            v_persona, c_persona = _apart_gap(squares, by_slice[8], sides)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            v = np.maximum(v_persona + v_item - v_cell, np.maximum(v_persona, v_item))
-            # A side in which one person has nearly all weight counts as one person.
-            even = _even_personas(sums(owner, split.by_persona[1] ** 2, self.n + 1)[: self.n], sides)
-            df_persona = np.minimum(c_persona, np.round(even, 9)) - 1.0
-            df = np.minimum(df_persona, c_item)
-            if int(((item_b > 0).any(axis=0)).sum()) == 1:
-                v, df = v_persona, df_persona
-            defined = (df >= 1) & np.isfinite(sides.mean) & np.isfinite(sides.rest)
-            se = np.where(defined, np.sqrt(np.maximum(v, 0.0)), np.nan)
-        return SliceGaps(
-            difference=np.where(np.isfinite(sides.rest), sides.mean - sides.rest, np.nan),
-            mean=sides.mean + moments.centre,
-            se=np.where(se < 1e-9, 0.0, se),
-            df=np.where(defined, df, np.nan),
-            share=b / max(b.sum(), 1e-300),
-        )
+            grids = [sums(place, values, size).reshape(self.n + 1, -1)[: self.n] for values in (moments.wx, moments.w)]
+            # A crossing can be on both sides (slices by paraphrase). Omitting it is conservative.
+            shared = split.rows.n_cell > self.rows.n_cell
+            several = _Several(grids[0], grids[1], crossings_shared=shared)
+            return _gaps(self.n, owner, split.by_persona, by_item, moments.centre, several=several)
+        return _gaps(self.n, owner, split.by_persona, by_item, moments.centre)
 
     def cell_variance(self, moments: Moments) -> Floats:
         """Error variance of each slice's mean by single crossings of persona and item cluster."""
         owner = self._slice_of_persona
         if owner is None:
             moments, owner = self._split(moments)
-        a, b, _, _, cells, aa, ab, bb, _ = self._by_slice(owner, moments.by_persona)
+        a, b, _, _, cells, aa, ab, bb, _ = _by_slice(owner, moments.by_persona, self.n)
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = a / b
             return _corrected(np.maximum(aa - 2 * mean * ab + mean**2 * bb, 0.0) / b**2, cells)
 
-    def _by_slice(self, owner: Ints, values: Floats) -> Floats:
-        """Sum (k × personas) values by slice."""
-        return np.stack([sums(owner, v, self.n + 1)[: self.n] for v in values])
-
     def by_item(self, moments: Moments) -> tuple[Floats, Floats]:
-        """(slices × item clusters) Σwx and Σw; cached for the last value, because its mean and gap both need them."""
+        """(slices × item clusters) Σwx and Σw, with x about the centre."""
+        value, weight = (both.sum(axis=0) for both in self._exact_by_item(moments))
+        return value - moments.centre * weight, weight
+
+    def _exact_by_item(self, moments: Moments) -> tuple[Floats, Floats]:
+        """Exact sums by slice and item cluster, cached for the last value and weight, because several need them."""
         if self._last is None or self._last[0] is not moments:
-            size = (self.n + 1) * self.rows.n_item
-            a, b = (sums(self._slice_item, v, size).reshape(self.n + 1, -1)[: self.n] for v in (moments.wx, moments.w))
-            self._last = (moments, a, b)
-        return self._last[1], self._last[2]
+            self._last = (moments, self._grid(moments.exact))
+        if self._last_weights is None or self._last_weights[0] is not moments.w:
+            self._last_weights = (moments.w, self._grid(self.rows.exact_weights(moments.w)))
+        return self._last[1], self._last_weights[1]
+
+    def _grid(self, values: Exact) -> Floats:
+        """(2 × slices × item clusters) sums."""
+        size = (self.n + 1) * self.rows.n_item
+        return values.sums(self._slice_item, size).reshape(2, self.n + 1, -1)[:, : self.n]
+
+    def _units(self, moments: Moments) -> _Units:
+        a, b = self._by_unit(moments)
+        owner, crossing, cell_a, cell_b = self._by_cell(moments)
+        return _Units(a, b, owner, crossing, cell_a, cell_b)
 
     def _by_unit(self, moments: Moments) -> tuple[Floats, Floats]:
         """(slices × units) Σwx and Σw."""
@@ -411,8 +384,167 @@ class Slices:
     def _split(self, moments: Moments) -> tuple[Moments, Ints]:
         rows, owner = self._split_rows
         with np.errstate(divide="ignore", invalid="ignore"):
-            x = moments.wx / moments.w + moments.centre
+            x = moments.value / moments.w
         return Moments(rows, np.where(moments.usable, x, np.nan), moments.w), owner
+
+
+@dataclass(frozen=True)
+class _Units:
+    """Sums by slice and sampling unit, and by slice and crossing of unit and item (`Slices._by_cell`)."""
+
+    a: Floats
+    b: Floats
+    owner: Ints
+    crossing: Ints
+    cell_a: Floats
+    cell_b: Floats
+
+
+def _means(
+    n: int,
+    owner: Ints,
+    by_persona: Floats,
+    by_item: tuple[Floats, Floats],
+    centre: float,
+    *,
+    units: _Units | None = None,
+) -> Means:
+    """Compute means and errors of `n` slices.
+
+    Args:
+        n: Number of slices.
+        owner: Slice of each persona; `n` for none.
+        by_persona: (9 × personas) `Moments.by_persona`.
+        by_item: (slices × item clusters) Σwx and Σw, with x about the centre.
+        centre: Number that the values are about.
+        units: Sums by sampling unit; None if personas were sampled individually.
+    """
+    a, b, count, xx, cells, aa, ab, bb, _ = _by_slice(owner, by_persona, n)
+    of_persona, of_weight = by_persona[0], by_persona[1]
+    item_a, item_b = by_item
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = a / b
+        variance = np.maximum(xx / b - mean**2, 0.0) * count / (count - 1)
+        score = of_persona - np.append(mean, 0.0)[owner] * of_weight
+        persona = sums(owner, (of_weight > 0).astype(float), n + 1)[:n]
+        items = (item_b > 0).sum(axis=1).astype(float)
+        squares, fourths = (sums(owner, score**power, n + 1)[:n] for power in (2, 4))
+        of_item = item_a - mean[:, None] * item_b
+        v_persona = _corrected(squares / b**2, persona)
+        v_item = _corrected((of_item**2).sum(axis=1) / b**2, items)
+        v_cell = _corrected(np.maximum(aa - 2 * mean * ab + mean**2 * bb, 0.0) / b**2, cells)
+        evenly = b**2 / sums(owner, of_weight**2, n + 1)[:n]
+        if units is not None:
+            persona = (units.b > 0).sum(axis=1).astype(float)
+            of_unit = units.a - mean[:, None] * units.b
+            squares, fourths = ((of_unit**power).sum(axis=1) for power in (2, 4))
+            evenly = b**2 / (units.b**2).sum(axis=1)
+            v_persona = _corrected(squares / b**2, persona)
+            of_cell = (units.cell_a - np.append(mean, 0.0)[units.owner] * units.cell_b) ** 2
+            cells = sums(units.owner, units.cell_b > 0, n + 1)[:n]
+            v_cell = _corrected(sums(units.owner, of_cell, n + 1)[:n] / b**2, cells)
+        v = np.maximum(v_persona + v_item - v_cell, np.maximum(v_persona, v_item))
+        df_persona = np.minimum(effective_df(squares, fourths, persona), np.round(evenly, 9) - 1)
+        df_item = effective_df((of_item**2).sum(axis=1), (of_item**4).sum(axis=1), items)
+        one_item = items == 1
+        v, df = np.where(one_item, v_persona, v), np.where(one_item, df_persona, np.minimum(df_persona, df_item))
+        defined = (df >= 1) & (count > 0)
+        se = np.where(defined, np.sqrt(v), np.nan)
+        se = np.where(se < 1e-9, 0.0, se)
+        n_eff = np.where(se > 0, np.minimum(variance / se**2, count), np.where(se == 0, df + 1, np.nan))
+    return Means(
+        estimate=mean + centre,
+        se=se,
+        df=np.where(defined, df, np.nan),
+        n_eff=n_eff,
+        n_persona=persona.astype(np.int64),
+        n_item=items.astype(np.int64),
+        n_rows=count.astype(np.int64),
+        one_item=one_item & (persona > 1),
+    )
+
+
+@dataclass(frozen=True)
+class _Several:
+    """(slices × personas) Σwx and Σw if a persona can be in several slices, and whether a crossing can, too."""
+
+    a: Floats
+    b: Floats
+    crossings_shared: bool
+
+
+def _gaps(
+    n: int,
+    owner: Ints,
+    by_persona: Floats,
+    by_item: tuple[Floats, Floats],
+    centre: float,
+    *,
+    units: _Units | None = None,
+    several: _Several | None = None,
+) -> SliceGaps:
+    """Compute the differences between each of `n` slices and the others, with the arguments of `_means`.
+
+    Args:
+        n: Number of slices.
+        owner: Slice of each persona.
+        by_persona: `Moments.by_persona`.
+        by_item: Sums by slice and item cluster.
+        centre: Number that the values are about.
+        units: Sums by sampling unit.
+        several: Sums by slice and persona, for slices of questions.
+    """
+    by_slice = _by_slice(owner, by_persona, n)
+    a, b = by_slice[0], by_slice[1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sides = _Sides(a / b, (a.sum() - a) / (b.sum() - b), b, b.sum() - b)
+    item_a, item_b = by_item
+    v_item, c_item = _shared_gap(item_a, item_b, sides, effective=True)
+    v_cell, _ = _apart_gap(by_slice[5:8], by_slice[4], sides)
+    if units is not None:
+        # A unit can have people, and crossings with items, on both sides.
+        v_persona, c_persona = _shared_gap(units.a, units.b, sides)
+        v_cell = _shared_cells((units.owner, units.crossing, units.cell_a, units.cell_b), n, sides)
+    elif several is not None:
+        if several.crossings_shared:
+            v_cell = np.zeros(n)
+        v_persona, c_persona = _shared_gap(several.a, several.b, sides)
+    else:
+        p, q = by_persona[0], by_persona[1]
+        squares = _by_slice(owner, np.stack([p**2, p * q, q**2]), n)
+        v_persona, c_persona = _apart_gap(squares, by_slice[8], sides)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        v = np.maximum(v_persona + v_item - v_cell, np.maximum(v_persona, v_item))
+        # A side in which one person has nearly all weight counts as one person.
+        even = _even_personas(sums(owner, by_persona[1] ** 2, n + 1)[:n], sides)
+        df_persona = np.minimum(c_persona, np.round(even, 9)) - 1.0
+        df = np.minimum(df_persona, c_item)
+        if int(((item_b > 0).any(axis=0)).sum()) == 1:
+            v, df = v_persona, df_persona
+        defined = (df >= 1) & np.isfinite(sides.mean) & np.isfinite(sides.rest)
+        se = np.where(defined, np.sqrt(np.maximum(v, 0.0)), np.nan)
+    return SliceGaps(
+        difference=np.where(np.isfinite(sides.rest), sides.mean - sides.rest, np.nan),
+        mean=sides.mean + centre,
+        se=np.where(se < 1e-9, 0.0, se),
+        df=np.where(defined, df, np.nan),
+        share=b / max(b.sum(), 1e-300),
+    )
+
+
+def means_of_sums(made: Sums) -> Means:
+    """As `Slices.means`, from merged sums."""
+    return _means(made.n, made.owner, made.by_persona, made.by_item, made.persona.centre)
+
+
+def gaps_of_sums(made: Sums) -> SliceGaps:
+    """As `Slices.gaps`, from merged sums."""
+    return _gaps(made.n, made.owner, made.by_persona, made.by_item, made.persona.centre)
+
+
+def _by_slice(owner: Ints, values: Floats, n: int) -> Floats:
+    """Sum (k × personas) values by slice."""
+    return np.stack([sums(owner, v, n + 1)[:n] for v in values])
 
 
 def _corrected(squares: Floats, clusters: Floats) -> Floats:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mpta_pipeline.metrics.statistics.arrays import Floats, Reals
+from mpta_pipeline.metrics.statistics.arrays import Floats, Ints, Reals
 
 
 def total_variation(p: Reals, q: Reals) -> Floats:
@@ -34,21 +34,40 @@ def wasserstein(p: Reals, q: Reals, places: Reals) -> Floats:
             dropped and both distributions renormalised, as OpinionQA and SubPOP do. The distance is nan if no mass or
             fewer than two positions remain.
     """
-    places = np.asarray(places)
-    used = np.isfinite(places) & (places >= 0)
-    x = np.where(used, places, np.inf)
-    a, b = (np.where(used, d, 0.0) for d in (p, q))
-    if (x[1:] < x[:-1]).any():
-        order = np.argsort(x, axis=0, kind="stable")
-        x = np.take_along_axis(x, order, axis=0)
-        a, b = (np.take_along_axis(d, np.broadcast_to(order, d.shape), axis=0) for d in (a, b))
-    x = np.where(np.isfinite(x), x, np.nan)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        a = np.cumsum(a, axis=0) / a.sum(axis=0)
-        b = np.cumsum(b, axis=0) / b.sum(axis=0)
-        step = np.nan_to_num(np.diff(x, axis=0))
-        span = np.where(used, places, -np.inf).max(axis=0) - np.where(used, places, np.inf).min(axis=0)
-        return np.asarray(np.where(span > 0, (np.abs(a - b)[:-1] * step).sum(axis=0) / span, np.nan))
+    return WassersteinOver(places)(p, q)
+
+
+class WassersteinOver:
+    """`wasserstein` over fixed positions, prepared once for many pairs of distributions."""
+
+    def __init__(self, places: Reals) -> None:
+        places = np.asarray(places)
+        used = np.isfinite(places) & (places >= 0)
+        self._used = None if used.all() else used
+        x = np.where(used, places, np.inf)
+        self._order = None
+        if (x[1:] < x[:-1]).any():
+            self._order = np.argsort(x, axis=0, kind="stable")
+            x = np.take_along_axis(x, self._order, axis=0)
+        x = np.where(np.isfinite(x), x, np.nan)
+        self._step = np.nan_to_num(np.diff(x, axis=0))
+        with np.errstate(invalid="ignore"):
+            span = np.where(used, places, -np.inf).max(axis=0) - np.where(used, places, np.inf).min(axis=0)
+        self._span = np.where(span > 0, span, np.nan)
+
+    def __call__(self, p: Reals, q: Reals) -> Floats:
+        """Compute the distance of two (K × …) distributions."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            apart = self._cumulative(p) - self._cumulative(q)
+            return np.asarray((np.abs(apart[:-1]) * self._step).sum(axis=0) / self._span)
+
+    def _cumulative(self, d: Reals) -> Reals:
+        if self._used is not None:
+            d = np.where(self._used, d, 0.0)
+        if self._order is not None:
+            d = np.take_along_axis(d, np.broadcast_to(self._order, d.shape), axis=0)
+        total = np.cumsum(d, axis=0)
+        return np.asarray(total / total[-1])
 
 
 Distance = Callable[[Floats, Floats], Floats]
@@ -110,10 +129,11 @@ def sampled_distance(
     rng = np.random.default_rng(seed)
     n = np.maximum(np.rint(n_model), 1).astype(np.int64)
     totals = {name: np.zeros(len(guess)) for name in distances}
+    of_people = np.ascontiguousarray(people.T)
     for _ in range(draws):
-        drawn = rng.multinomial(n, guess).T / n
+        drawn = _shares(rng.multinomial(n, guess), n)
         for name, distance in distances.items():
-            totals[name] += distance(drawn, people.T)
+            totals[name] += distance(drawn, of_people)
     return {name: total / draws for name, total in totals.items()}
 
 
@@ -140,11 +160,16 @@ def sampling_floor(
     totals = {name: np.zeros(len(pooled)) for name in distances}
     pooled = pooled / pooled.sum(axis=1, keepdims=True)
     for _ in range(draws):
-        a = rng.multinomial(people, pooled).T / people
-        b = rng.multinomial(model, pooled).T / model
+        a = _shares(rng.multinomial(people, pooled), people)
+        b = _shares(rng.multinomial(model, pooled), model)
         for name, distance in distances.items():
             totals[name] += distance(a, b)
     return {name: total / draws for name, total in totals.items()}
+
+
+def _shares(counts: Ints, n: Ints) -> Floats:
+    """(K × cells) shares of (cells × K) counts, with the cells of an option side by side in memory."""
+    return np.ascontiguousarray(counts.T) / n
 
 
 # Cells with fewer answers than this on either side are extrapolated linearly, because they cannot be halved.
@@ -187,7 +212,7 @@ def sampling_bias(
         sizes = [np.maximum(np.rint(n / blur), 1).astype(np.int64) for n in (n_people, n_model)]
         totals = {name: np.zeros(len(people)) for name in distances}
         for _ in range(draws):
-            a, b = (rng.multinomial(n, p).T / n for n, p in zip(sizes, sides, strict=True))
+            a, b = (_shares(rng.multinomial(n, p), n) for n, p in zip(sizes, sides, strict=True))
             for name, distance in distances.items():
                 totals[name] += distance(a, b)
         means.append({name: total / draws for name, total in totals.items()})
