@@ -563,6 +563,8 @@ _DECLARED = (
             "bias": f"{_REPLY} items.option_bias",
             "text_scores": "responses.text items.reference",
             "condescending": "responses.text",
+            "scale_reversed": "prompts.option_order items.option_scores",
+            "scale_place": f"{_REPLY} items.option_scores",
         },
     ),
     StoredTable(

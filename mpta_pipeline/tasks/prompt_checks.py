@@ -10,13 +10,21 @@ from scipy import stats
 
 from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION
+from mpta_pipeline.tasks.option_orders import SCALE
 
 # A balanced design passes by construction; a fair random design is rejected once in a hundred thousand.
 _LEVEL = 1e-5
 
 
-def gold_position_test(prompts: pl.DataFrame) -> pl.DataFrame:
-    """Test by χ² that the answer key is uniform over positions, for each number of options, over distinct prompts.
+def gold_position_test(prompts: pl.DataFrame, orders: str = "cyclic") -> pl.DataFrame:
+    """Test by χ² where the answer key is shown, for each number of options, over distinct prompts.
+
+    It should be at every position equally often. If scales are shown forward and reversed only, it should be at each
+    position as often as the orders of its item bring it there.
+
+    Args:
+        prompts: PROMPTS of one task.
+        orders: `orders` of the task.
 
     Returns:
         k, n, chi2, p_value, counts (by position).
@@ -29,16 +37,43 @@ def gold_position_test(prompts: pl.DataFrame) -> pl.DataFrame:
         .len()
         .sort("k", "gold_pos")
     )
+    expected = _expected_positions(seen, prompts) if orders == SCALE else {}
     rows = []
     for (k,), part in counts.partition_by("k", as_dict=True, maintain_order=True).items():
         by_position = dict(part.select("gold_pos", "len").rows())
         observed = [by_position.get(i, 0) for i in range(int(str(k)))]
-        result = stats.chisquare(observed)
+        due = [expected.get((k, i), 0.0) for i in range(len(observed))] if expected else None
+        result = _chisquare(observed, due)
         rows.append((k, sum(observed), float(result.statistic), float(result.pvalue), observed))
     schema = pl.Schema(
         {"k": pl.Int64(), "n": pl.Int64(), "chi2": pl.Float64(), "p_value": pl.Float64(), "counts": pl.List(pl.Int64)}
     )
     return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _expected_positions(seen: pl.DataFrame, prompts: pl.DataFrame) -> dict[tuple[object, int], float]:
+    """How often each position should show the key: every order of an item equally often; by (k, position)."""
+    designs = prompts.unique(["item_id", "order_id"]).select("item_id", "option_order")
+    keys = seen.group_by("item_id", "gold_idx").agg(pl.len().alias("n"))
+    places = keys.join(designs, on="item_id").with_columns(
+        pl.col("option_order").list.len().alias("k"),
+        pl.col("option_order")
+        .list.eval(pl.element().arg_sort())
+        .list.get(pl.col("gold_idx"))
+        .cast(pl.Int64)
+        .alias("position"),
+        (pl.col("n") / pl.len().over("item_id", "gold_idx")).alias("due"),
+    )
+    due = places.group_by("k", "position").agg(pl.col("due").sum())
+    return {(k, position): n for k, position, n in due.iter_rows()}
+
+
+def _chisquare(observed: list[int], due: list[float] | None) -> Any:
+    """Pearson's test against `due`, or a uniform distribution; positions that no order uses do not count."""
+    if due is None:
+        return stats.chisquare(observed)
+    used = [i for i, n in enumerate(due) if n > 0 or observed[i]]
+    return stats.chisquare([observed[i] for i in used], [due[i] for i in used])
 
 
 def readable_rates(scores: pl.DataFrame) -> list[dict[str, Any]]:
@@ -83,9 +118,14 @@ def check_readable(rates: Sequence[Mapping[str, Any]], least: float) -> CheckRes
     return CheckResult("replies_readable", not worst, "warn", said, {"rates": list(rates)})
 
 
-def check_prompts(prompts: pl.DataFrame) -> list[CheckResult]:
-    """Check a task's prompts: position of the answer key, twins without persona, distinct options."""
-    test = gold_position_test(prompts)
+def check_prompts(prompts: pl.DataFrame, orders: str = "cyclic") -> list[CheckResult]:
+    """Check a task's prompts: position of the answer key, twins without persona, distinct options.
+
+    Args:
+        prompts: PROMPTS of one task.
+        orders: `orders` of the task.
+    """
+    test = gold_position_test(prompts, orders)
     worst = test["p_value"].min()
     twin = ["item_id", "respondent_id", "order_id", "style", "framing", "repeat_id"]
     bare = prompts.filter(pl.col("condition") == REFERENCE_CONDITION)
@@ -98,7 +138,9 @@ def check_prompts(prompts: pl.DataFrame) -> list[CheckResult]:
             "gold_position_uniform",
             worst is None or float(str(worst)) > _LEVEL,
             "error",
-            "The answer key is equally frequent at every position (χ² test)",
+            "The answer key is equally frequent at every position (χ² test)"
+            if orders != SCALE
+            else "The answer key is at each position as often as the option orders bring it there (χ² test)",
             {"tests": test.to_dicts()},
         ),
         CheckResult(

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import polars as pl
 
-from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.hashing import hash_rows, hash_uniform
 from mpta_pipeline.core.study import Study, TaskConfig
 from mpta_pipeline.core.tables import PROMPTS
@@ -16,8 +15,7 @@ from mpta_pipeline.core.vocabulary import LETTERS
 from mpta_pipeline.personas import PLACEBO, SHUFFLES, masks, render, stand_ins
 from mpta_pipeline.tasks.assignment import balanced_blocks, sweep
 from mpta_pipeline.tasks.kind_registry import kind_of
-
-_FULL_AT_MOST = 4  # 4! = 24 orders; five options would have 120
+from mpta_pipeline.tasks.option_orders import item_orders
 
 # The request for an answer at the end of the user message. Items without options ask for open text in their own
 # words.
@@ -31,39 +29,15 @@ _LETTERED = ("letter", "verbalized")
 OPEN = "free_text"
 
 
-def option_orders(k: int, design: str) -> list[list[int]]:
-    """List the orders in which `k` options are shown: for each order, the canonical index at each position.
-
-    `cyclic` shows every option once at every position, `full` uses all permutations, `given` only the canonical order.
-
-    Raises:
-        ConfigError: `full` of more than 4 options.
-    """
-    if design == "given" or k == 0:
-        return [list(range(k))]
-    if design == "cyclic":
-        return [[(position + shift) % k for position in range(k)] for shift in range(k)]
-    if k > _FULL_AT_MOST:
-        raise ConfigError(
-            f"All orders of {k} options would be too many prompts",
-            variable="tasks.*.orders",
-            value="full",
-            remedy=f"use cyclic, or items of at most {_FULL_AT_MOST} options",
-        )
-    return [list(order) for order in itertools.permutations(range(k))]
-
-
 def shown_items(items: pl.DataFrame, design: str, elicitation: str) -> pl.DataFrame:
-    """Return each item in each order: item_id, order_id, option_order, options as shown, and the user message."""
-    sizes = items["options"].list.len().unique().to_list()
-    orders = pl.DataFrame(
-        [(k, i, order) for k in sizes for i, order in enumerate(option_orders(k, design))],
-        schema={"k": pl.UInt32, "order_id": pl.Int64, "option_order": pl.List(pl.Int64)},
-        orient="row",
-    )
+    """Return each item in each order.
+
+    Returns:
+        item_id, order_id, option_order, n_orders, options as shown, and the user message.
+    """
     shown = (
         items.select("item_id", "context", "question", "options", pl.col("options").list.len().alias("k"))
-        .join(orders, on="k")
+        .join(item_orders(items, design), on="item_id")
         .with_columns(pl.col("options").list.gather(pl.col("option_order")))
         .sort("item_id", "order_id")
     )
@@ -80,7 +54,7 @@ def shown_items(items: pl.DataFrame, design: str, elicitation: str) -> pl.DataFr
     ask = pl.when(pl.col("k") > 0).then(pl.lit(_ASK[elicitation]))
     user = pl.concat_str(["context", "question", "lines", ask], separator="\n", ignore_nulls=True)
     return shown.join(lines, on=["item_id", "order_id"], how="left", maintain_order="left").select(
-        "item_id", "order_id", "option_order", "options", user.alias("user")
+        "item_id", "order_id", "option_order", "n_orders", "options", user.alias("user")
     )
 
 
@@ -168,6 +142,22 @@ def build_prompts(
     return PROMPTS.conform(prompts.select(list(PROMPTS.schema)))
 
 
+def count_requests(prompts: pl.DataFrame, items: pl.DataFrame, config: TaskConfig, *, orders: str, seed: int) -> int:
+    """Count the different requests that a task's prompts would be with other option orders.
+
+    Args:
+        prompts: PROMPTS of the task, in any order design.
+        items: ITEMS of the task.
+        config: The task's configuration.
+        orders: The design to count.
+        seed: The study's seed.
+    """
+    cells = prompts.select("item_id", "respondent_id", "group", "repeat_id").unique()
+    cells = cells.with_columns(hash_uniform(cells, ["respondent_id", "item_id"], key=f"first\x1f{seed}").alias("first"))
+    asked = cells.lazy().join(item_orders(items, orders).lazy(), on="item_id").filter(_asked_orders(config))
+    return int(asked.select(pl.struct("group", "item_id", "repeat_id", "order_id").n_unique()).collect().item())
+
+
 def _asked_orders(config: TaskConfig) -> pl.Expr:
     """Which orders of a persona × item are asked: all, or `max_orders` evenly spaced ones from a start set by hash.
 
@@ -176,9 +166,9 @@ def _asked_orders(config: TaskConfig) -> pl.Expr:
     most = config.options.get("max_orders")
     if most is None:
         return pl.col("order_id") >= 0
-    k = pl.col("options").list.len().cast(pl.Int64)
-    step = (pl.col("order_id") - (pl.col("first") * k).cast(pl.Int64)) % k
-    return (k <= int(most)) | ((step * int(most)) % k < int(most))
+    n = pl.col("n_orders")
+    step = (pl.col("order_id") - (pl.col("first") * n).cast(pl.Int64)) % n
+    return (n <= int(most)) | ((step * int(most)) % n < int(most))
 
 
 def _pairs(

@@ -114,7 +114,7 @@ class TaskKind:
 
 COMMON_OPTIONS: Mapping[str, str] = {
     "personas_per_item": "Ask each item of only this many personas, those with the lowest keyed hashes",
-    "max_orders": "Ask each persona and item in only this many cyclic orders, evenly spaced from a start set by hash",
+    "max_orders": "Ask each persona and item in only this many of its orders, evenly spaced from a start set by hash",
     "download": "Download the published item files (pinned by SHA-256) if no path is given (default false: the sample)",
     "repeats": "Ask every prompt this many times (repeat agreement)",
 }

@@ -108,6 +108,24 @@ SCORES = Table(
             "condescending", pl.Boolean, "The reply speaks down to the person; null if there is no reply", nullable=True
         ),
         Column("weight", pl.Float64, "Panel weight; null without a survey weight", nullable=True),
+        Column(
+            "scale_reversed",
+            pl.Boolean,
+            "The options were shown along their scale, from its last point to its first; false from first to last; "
+            "null in other orders and for options that are no scale",
+            nullable=True,
+            optional=True,
+        ),
+        Column(
+            "scale_place",
+            pl.Float64,
+            "Place of the answer on the item's scale, from 0 (first option in canonical order) to 1, evenly spaced; "
+            "the expected place if the answer has probabilities; null beside the scale",
+            nullable=True,
+            ge=0,
+            le=1,
+            optional=True,
+        ),
     ),
 )
 

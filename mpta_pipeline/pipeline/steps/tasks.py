@@ -45,7 +45,7 @@ def prompts(inputs: Inputs) -> Output:
         base=inputs.config_folder,
     )
     notes = {"contents": frame["content_hash"].n_unique(), "personas": frame["respondent_id"].n_unique()}
-    return Output(frame, notes, tasks.check_prompts(frame))
+    return Output(frame, notes, tasks.check_prompts(frame, inputs.task.orders))
 
 
 def items_left_out(deployment: Deployment) -> list[tuple[str, str]]:
