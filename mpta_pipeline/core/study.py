@@ -131,7 +131,8 @@ class Study(StrictModel):
         panel: Who is asked.
         traits: Which traits a persona shows.
         styles: Forms of the persona text.
-        framings: Who the persona text says the model or the user is.
+        framings: Who the persona text says the model or the user is: `you_are` and `user_is`; `third_person` describes
+            somebody else, and `forecast` asks how that person would answer.
         conditions: What the model is told about the persona.
         paraphrases: Wordings of the framing under which each persona is shown.
         least_readable: Share of responses that must name an option. Below it, terminal, UI and report show a warning.

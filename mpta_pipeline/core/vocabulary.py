@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 Style = Literal["prose", "bullets", "json", "oneliner", "biography"]
-Framing = Literal["you_are", "user_is", "third_person"]
+Framing = Literal["you_are", "user_is", "third_person", "forecast"]
 Condition = Literal[
     "persona",
     "no_persona",

@@ -227,7 +227,7 @@ def _persona_texts(
                 paraphrase=paraphrase,
             )
             told = text.is_not_null() if condition != PLACEBO else pl.lit(False)
-            says = closing[framing] if condition != PLACEBO else ""
+            says = closing.get(framing, closing["third_person"]) if condition != PLACEBO else ""
             parts.append(
                 people.select(
                     "respondent_id",

@@ -10,7 +10,6 @@ from mpta_pipeline.tasks.option_orders import item_orders
 from tests.factories import small_survey
 from tests.factories.task_tables import answered, made
 
-
 FACTS = ("item_id", "options", "option_values", "option_scores", "ordinal", "gold_idx", "poll")
 POLL = [{"sample": "all", "shares": [0.5, 0.3, 0.2], "n": None}]
 

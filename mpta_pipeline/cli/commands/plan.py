@@ -72,6 +72,7 @@ def plan(
     plans = [inference.plan(spec, told[name], layout.ledger(name)) for name, spec in deployment.models.items()]
     result.table("plan", [one.as_row() for one in plans], shown=[_shown(one) for one in plans])
     _add_by_task(result, deployment)
+    _add_by_condition(result, deployment, prompts)
     _add_orders(result, deployment)
     _add_total(result, deployment, plans)
     _add_detectable(result, deployment, prompts)
@@ -112,6 +113,22 @@ def _add_by_task(result: Result, deployment: Deployment) -> None:
     ]
     several = len({row["task"] for row in rows}) > 1
     result.table("by_task", rows, title="Per task", shown=shown if several else ())
+
+
+def _add_by_condition(result: Result, deployment: Deployment, prompts: pl.DataFrame) -> None:
+    """Add what each condition and framing takes; the terminal shows it if the study has several framings."""
+    import polars as pl
+
+    counts = (
+        prompts.group_by("task", "condition", "framing")
+        .agg(pl.col("content_hash").n_unique().alias("requests"))
+        .sort("task", "condition", "framing")
+        .to_dicts()
+    )
+    several = len(deployment.study.framings) > 1
+    title = "Requests per model, by condition and framing; equal ones are sent once"
+    shown = [row | {"requests": f"{row['requests']:,}"} for row in counts]
+    result.table("by_condition", counts, title=title, shown=shown if several else ())
 
 
 def _add_orders(result: Result, deployment: Deployment) -> None:
