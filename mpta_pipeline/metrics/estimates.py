@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
+from mpta_pipeline.core.described_groups import of_people
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.estimate_ids import estimate_ids
 from mpta_pipeline.core.study import EstimateRules
@@ -32,6 +34,7 @@ from mpta_pipeline.metrics.metric import METRICS, Metric, applicable
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.answer_changes import with_controls
 from mpta_pipeline.metrics.samples.balancing import Units, balance
+from mpta_pipeline.metrics.samples.direct_estimates import DirectEstimates
 from mpta_pipeline.metrics.samples.item_features import with_facts
 from mpta_pipeline.metrics.samples.published_polls import Polls, polls_of
 from mpta_pipeline.metrics.samples.survey_answers import REFERENCE, Block, View, cut_rows, group_guesses, make_blocks
@@ -60,7 +63,7 @@ def compute_estimates(
     estimate and adds the baseline's estimate on the same answers and the gap net of the baseline.
 
     Args:
-        scores: SCORES of one model and one task.
+        scores: SCORES of one model and one task. Those of the condition `group` are compared with the others only.
         groups: respondent_id, survey and one text column per base dimension, for all respondents (null: unknown).
         gold: GOLD of the task for all respondents; empty if the answer key does not depend on the person.
         rules: Dimensions, levels and margins of the estimates.
@@ -80,6 +83,7 @@ def compute_estimates(
         ConfigError: A dimension is unknown.
         ValidationError: The scores belong to several models or tasks.
     """
+    direct, scores = DirectEstimates.read(scores), of_people(scores)
     if scores.is_empty():
         return SUBGROUP_METRICS.empty()
     _check_one(scores)
@@ -89,7 +93,9 @@ def compute_estimates(
     balanced = balanced.on(with_controls(balanced.frame))
     units = balanced.on(_with_ceiling(with_facts(balanced, items, retest), ceiling))
     chosen = applicable(scores)
-    polled = blocks(units, groups, gold, rules=rules, polls=polls_of(items))
+    polled = (
+        replace(block, direct=direct) for block in blocks(units, groups, gold, rules=rules, polls=polls_of(items))
+    )
     parts = list(_side_by_side(polled, dimensions, chosen))
     estimates = _corrected(pl.concat(parts, how="diagonal"), rules).join(
         _releases(units.frame, releases), on="survey", how="left"

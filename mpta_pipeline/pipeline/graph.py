@@ -481,8 +481,9 @@ _DECLARED = (
         Partitioning.TASK,
         tables.PROMPTS,
         "microdata",
-        upstream=("items", "gold", "personas", "panel"),
-        settings=("task", "prompt_design"),
+        # The groups and their wording are read for the condition `group`.
+        upstream=("items", "gold", "personas", "panel", "groups"),
+        settings=("task", "prompt_design", "persona_design", "crosswalk"),
         code=("mpta_pipeline.tasks", "mpta_pipeline.personas"),
         description="Item × persona × condition × option order as texts; independent of the model, and equal texts are "
         "sent once.",

@@ -16,6 +16,7 @@ CONDITIONS = {
     "persona": "with persona",
     "demographics_only": "demographics only",
     "no_persona": "no persona",
+    "group": "asked about the group",
 }
 """Conditions in the order of the tables, with their names for readers."""
 
@@ -34,6 +35,7 @@ BASELINES = {
     "human": "people's own answers",
     "second_sample": "a second sample of people",
     "mean_wording": "mean of the wordings",
+    "people": "people's own shares",
 }
 """Baselines with their names for readers; others are shown by their own name."""
 

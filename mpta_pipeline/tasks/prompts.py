@@ -11,11 +11,15 @@ import polars as pl
 from mpta_pipeline.core.hashing import hash_rows, hash_uniform
 from mpta_pipeline.core.study import Study, TaskConfig
 from mpta_pipeline.core.tables import PROMPTS
-from mpta_pipeline.core.vocabulary import LETTERS
-from mpta_pipeline.personas import PLACEBO, SHUFFLES, masks, render, stand_ins
+from mpta_pipeline.core.vocabulary import GROUP_CONDITION, LETTERS
+from mpta_pipeline.personas import PLACEBO, SHUFFLES, CrosswalkTables, masks, render, stand_ins
 from mpta_pipeline.tasks.assignment import balanced_blocks, sweep
+from mpta_pipeline.tasks.group_prompts import ASK as GROUP_ASK
+from mpta_pipeline.tasks.group_prompts import ELICITATION as GROUP_ELICITATION
+from mpta_pipeline.tasks.group_prompts import group_texts
 from mpta_pipeline.tasks.kind_registry import kind_of
 from mpta_pipeline.tasks.option_orders import item_orders
+from mpta_pipeline.tasks.task_kind import TaskKind
 
 # The request for an answer at the end of the user message. Items without options ask for open text in their own
 # words.
@@ -29,8 +33,14 @@ _LETTERED = ("letter", "verbalized")
 OPEN = "free_text"
 
 
-def shown_items(items: pl.DataFrame, design: str, elicitation: str) -> pl.DataFrame:
+def shown_items(items: pl.DataFrame, design: str, elicitation: str, request: str | None = None) -> pl.DataFrame:
     """Return each item in each order.
+
+    Args:
+        items: ITEMS.
+        design: `orders` of the task.
+        elicitation: How the answer is requested.
+        request: The sentence that requests it; None for that of the elicitation.
 
     Returns:
         item_id, order_id, option_order, n_orders, options as shown, and the user message.
@@ -51,7 +61,7 @@ def shown_items(items: pl.DataFrame, design: str, elicitation: str) -> pl.DataFr
         .group_by("item_id", "order_id", maintain_order=True)
         .agg(pl.format("{}{}", "mark", "options").str.join("\n").alias("lines"))
     )
-    ask = pl.when(pl.col("k") > 0).then(pl.lit(_ASK[elicitation]))
+    ask = pl.when(pl.col("k") > 0).then(pl.lit(request or _ASK[elicitation]))
     user = pl.concat_str(["context", "question", "lines", ask], separator="\n", ignore_nulls=True)
     return shown.join(lines, on=["item_id", "order_id"], how="left", maintain_order="left").select(
         "item_id", "order_id", "option_order", "n_orders", "options", user.alias("user")
@@ -67,12 +77,15 @@ def build_prompts(
     panel: pl.DataFrame,
     personas: pl.DataFrame,
     base: Path | None = None,
+    groups: pl.DataFrame | None = None,
+    crosswalk: CrosswalkTables | None = None,
 ) -> pl.DataFrame:
     """Cross items, panel, conditions, styles, framings and option orders.
 
     The system message holds the persona, and the user message the item, which is the same under every condition: a
     persona's prompts share their prefix and form one group. Every persona prompt has a twin without persona with the
-    same item, order and respondent_id. A persona is asked only items on which it can be scored.
+    same item, order and respondent_id. A persona is asked only items on which it can be scored. The condition `group`
+    asks about the groups of these personas instead, for tasks whose items people answered.
 
     Args:
         name: Task.
@@ -82,6 +95,8 @@ def build_prompts(
         panel: PANEL.
         personas: PERSONAS (at least the panel's).
         base: Configuration folder; None for that of the environment.
+        groups: GROUPS; needed for the condition `group` only, as is `crosswalk`.
+        crosswalk: Concepts and options.
 
     Returns:
         PROMPTS. The key begins with the group, so that the table's order keeps groups together.
@@ -97,35 +112,50 @@ def build_prompts(
         return PROMPTS.empty()
     elicitation = OPEN if items["options"].list.len().max() == 0 else config.elicitation
 
+    facts = items.select("item_id", "cluster_id")
+    facts = facts.with_columns(hash_rows(facts, ["item_id"], key=f"item\x1f{name}", length=12).alias("item_hash"))
+    conditions = study.task_conditions(name)
+    parts = []
+    if GROUP_CONDITION in conditions and _answered_by_people(kind, items):
+        if groups is None or crosswalk is None:
+            raise ValueError("the condition `group` needs groups and crosswalk")
+        asked_groups = group_texts(
+            pairs,
+            items,
+            groups=groups,
+            personas=personas,
+            dimensions=study.figures.dimensions,
+            crosswalk=crosswalk,
+        )
+        parts.append(
+            _crossed(
+                _with_first(asked_groups, study.seed),
+                shown_items(items, config.orders, GROUP_ELICITATION, GROUP_ASK),
+                facts,
+                config=config,
+                elicitation=GROUP_ELICITATION,
+            )
+        )
+    told = [condition for condition in conditions if condition != GROUP_CONDITION]
     # Items that hide the same columns share the persona's text, which is made once per set of columns.
     hidden = masks(items, _shown_columns(personas)).with_columns(
         pl.col("hidden").list.join("\x1f").rank("dense").cast(pl.Int64).alias("mask_id")
     )
     pairs = pairs.join(hidden, on=["item_id", "codebook"])
-    texts = _persona_texts(pairs, personas, study, study.task_conditions(name), kind.closing)
-    shown = shown_items(items, config.orders, elicitation)
-    shown = shown.with_columns(hash_rows(shown, ["user"], key=elicitation).alias("user_hash"))
-    facts = items.select("item_id", "cluster_id")
-    facts = facts.with_columns(hash_rows(facts, ["item_id"], key=f"item\x1f{name}", length=12).alias("item_hash"))
-    repeats = pl.LazyFrame({"repeat_id": range(int(config.options.get("repeats", 1)))}, schema={"repeat_id": pl.Int64})
-    pairs = pairs.with_columns(
-        hash_uniform(pairs, ["respondent_id", "item_id"], key=f"first\x1f{study.seed}").alias("first")
-    )
-    prompts = (
-        pairs.lazy()
-        .join(texts.lazy(), on=["respondent_id", "mask_id"])
-        .join(shown.lazy(), on="item_id")
-        .filter(_asked_orders(config))
-        .join(facts.lazy(), on="item_id")
-        .join(repeats, how="cross")
-        .with_columns(
-            pl.lit(name).alias("task"),
-            pl.lit(elicitation).alias("elicitation"),
-            # Prompts without a persona share the item.
-            pl.coalesce("text_hash", "item_hash").alias("group"),
+    if told:
+        texts = _persona_texts(pairs, personas, study, told, kind.closing)
+        parts.append(
+            _crossed(
+                _with_first(pairs, study.seed).join(texts.lazy(), on=["respondent_id", "mask_id"]),
+                shown_items(items, config.orders, elicitation),
+                facts,
+                config=config,
+                elicitation=elicitation,
+            )
         )
-        .collect()
-    )
+    if not parts:
+        return PROMPTS.empty()
+    prompts = pl.concat(parts, how="vertical_relaxed").with_columns(pl.lit(name).alias("task"))
     prompts = prompts.with_columns(_gold_position(prompts).alias("gold_pos"))
     prompts = prompts.with_columns(
         hash_rows(prompts, ["text_hash", "user_hash", "elicitation", "repeat_id"], key="content").alias("content_hash")
@@ -142,6 +172,54 @@ def build_prompts(
     return PROMPTS.conform(prompts.select(list(PROMPTS.schema)))
 
 
+def _with_first(pairs: pl.DataFrame, seed: int) -> pl.LazyFrame:
+    """Add where the choice of option orders starts, by hash of person (or group) and item."""
+    first = hash_uniform(pairs, ["respondent_id", "item_id"], key=f"first\x1f{seed}")
+    return pairs.lazy().with_columns(first.alias("first"))
+
+
+def _answered_by_people(kind: TaskKind, items: pl.DataFrame) -> bool:
+    """Whether people's own distribution of answers is known, from the survey or a poll."""
+    polled = "poll" in items.columns and items["poll"].null_count() < items.height
+    return (kind.gold is not None and items["gold_idx"].null_count() > 0) or polled
+
+
+_CROSSED = (
+    "item_id", "respondent_id", "survey", "wave", "condition", "style", "framing", "paraphrase_id",
+    "shown_respondent_id", "system", "text_hash", "data_use", "masked", "gold_idx", "weight", "order_id",
+    "option_order", "options", "user", "user_hash", "cluster_id", "item_hash", "repeat_id", "elicitation", "group",
+)  # fmt: skip
+
+
+def _crossed(
+    texts: pl.LazyFrame, shown: pl.DataFrame, facts: pl.DataFrame, *, config: TaskConfig, elicitation: str
+) -> pl.DataFrame:
+    """Cross texts about a person or group with the orders of their items and the repeats.
+
+    Args:
+        texts: One row per text and item, with `first`: where the choice of orders starts.
+        shown: `shown_items`.
+        facts: item_id, cluster_id and item_hash.
+        config: The task's configuration.
+        elicitation: How the answer is requested.
+    """
+    shown = shown.with_columns(hash_rows(shown, ["user"], key=elicitation).alias("user_hash"))
+    repeats = pl.LazyFrame({"repeat_id": range(int(config.options.get("repeats", 1)))}, schema={"repeat_id": pl.Int64})
+    return (
+        texts.join(shown.lazy(), on="item_id")
+        .filter(_asked_orders(config))
+        .join(facts.lazy(), on="item_id")
+        .join(repeats, how="cross")
+        .with_columns(
+            pl.lit(elicitation).alias("elicitation"),
+            # Prompts without a persona share the item.
+            pl.coalesce("text_hash", "item_hash").alias("group"),
+        )
+        .select(_CROSSED)
+        .collect()
+    )
+
+
 def count_requests(prompts: pl.DataFrame, items: pl.DataFrame, config: TaskConfig, *, orders: str, seed: int) -> int:
     """Count the different requests that a task's prompts would be with other option orders.
 
@@ -153,8 +231,7 @@ def count_requests(prompts: pl.DataFrame, items: pl.DataFrame, config: TaskConfi
         seed: The study's seed.
     """
     cells = prompts.select("item_id", "respondent_id", "group", "repeat_id").unique()
-    cells = cells.with_columns(hash_uniform(cells, ["respondent_id", "item_id"], key=f"first\x1f{seed}").alias("first"))
-    asked = cells.lazy().join(item_orders(items, orders).lazy(), on="item_id").filter(_asked_orders(config))
+    asked = _with_first(cells, seed).join(item_orders(items, orders).lazy(), on="item_id").filter(_asked_orders(config))
     return int(asked.select(pl.struct("group", "item_id", "repeat_id", "order_id").n_unique()).collect().item())
 
 

@@ -178,7 +178,14 @@ SUBGROUP_METRICS = Table(
         Column("effect_se", pl.Float64, "Its standard error", nullable=True),
         Column("effect_low", pl.Float64, "Lower end of its confidence interval", nullable=True),
         Column("effect_high", pl.Float64, "Upper end", nullable=True),
-        Column("p_value", pl.Float64, "Two-sided p-value of the effect", nullable=True, ge=0, le=1),
+        Column(
+            "p_value",
+            pl.Float64,
+            "Two-sided p-value of the effect; for `panel_gain`, of the estimate itself",
+            nullable=True,
+            ge=0,
+            le=1,
+        ),
         Column("q_value", pl.Float64, "Benjamini–Hochberg q-value within its family", nullable=True, ge=0, le=1),
         Column("shrunken_estimate", pl.Float64, "Empirical-Bayes estimate", nullable=True),
         Column(

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from scipy import optimize, stats
 
+from mpta_pipeline.core.described_groups import of_people
 from mpta_pipeline.core.estimate_ids import pocket_ids
 from mpta_pipeline.core.hashing import hash_uniform
 from mpta_pipeline.core.study import EstimateRules
@@ -76,6 +77,7 @@ def find_pockets(
         belong to one pocket share the value of `pocket`, and the row with the largest e-value `leads`. Such rows are
         the same group by several outcomes, or a group and a part of it, unless each is worse without the other.
     """
+    scores = of_people(scores)
     # Without an answer key, no group can be worse.
     keyless = (scores.get_column("k_options") > 0) & scores.get_column("gold_idx").is_null()
     if scores.is_empty() or keyless.any():

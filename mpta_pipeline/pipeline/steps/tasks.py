@@ -43,6 +43,8 @@ def prompts(inputs: Inputs) -> Output:
         panel=inputs.table("panel"),
         personas=inputs.table("personas"),
         base=inputs.config_folder,
+        groups=inputs.table("groups"),
+        crosswalk=inputs.crosswalk,
     )
     notes = {"contents": frame["content_hash"].n_unique(), "personas": frame["respondent_id"].n_unique()}
     return Output(frame, notes, tasks.check_prompts(frame, inputs.task.orders))
