@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from mpta_pipeline import cli
 from tests.factories.deployment import STUDY
+from tests.plain_run import bring_up_to_date
 
 TASKS = {"value_alignment": {"kind": "value_alignment", "items_per_persona": 3, "orders": "scale"}}
 FIGURES = {"dimensions": ["sex", "age_band"], "min_personas": 5, "bootstrap": 50}
@@ -32,13 +33,12 @@ def study(world):
 
 
 def test_a_study_with_the_rival_is_asked_compared_shown_and_traced(study):
-    run("run", "--until", "prompts")
+    bring_up_to_date()
     plan = json.loads(run("plan", "--json"))
     sizes = {row["condition"]: row["requests"] for row in plan["by_condition"]}
     # Everyone, two sexes and four ages, each question once per group and direction: far fewer than personas.
     assert 0 < sizes["group"] <= 7 * 7 * 2
-    assert plan["total"]["requests"] == sum(sizes.values())
-    run("run")
+    assert plan["plan"][0]["requests"] == sum(sizes.values())
     with duckdb.connect(str(study.data / "warehouse.duckdb"), read_only=True) as warehouse:
         gains = warehouse.sql(
             "select subgroup, estimate, ci_low, ci_high, estimate_id from subgroup_metrics "
@@ -61,7 +61,7 @@ def test_a_study_with_the_rival_is_asked_compared_shown_and_traced(study):
 
 def test_figures_of_a_study_do_not_change_when_the_rival_joins(study):
     def figures():
-        run("run")
+        bring_up_to_date()
         with duckdb.connect(str(study.data / "warehouse.duckdb"), read_only=True) as warehouse:
             return warehouse.sql("select * from subgroup_metrics where metric <> 'panel_gain' order by all").fetchall()
 

@@ -139,10 +139,6 @@ NEXT = {
     "models": "use the tie groups under “Models compared”, not the order of the estimates.",
 }
 RIVAL = "Personas, or one question about the group"
-RIVAL_NEXT = {
-    True: "Where the panel is better, it tells more than a sentence about the group; report both.",
-    False: "Report the direct estimates beside the panel, and do not claim that personas help here.",
-}
 LOOKED = {
     "pockets": "Hidden pockets",
     "refusal_rate": "Refusals",
@@ -264,7 +260,7 @@ def rival_card(report: Report, r: Rivalry) -> RivalCard:
     """How a panel compares with asking once about each group, in words."""
     said, everyone = rival_sentence(report, r), r.everyone
     rows: list[intervals.Row] = []
-    sure = f"verdicts of {phrases.count(len(r.groups))} groups, each with q ≤ {report.level:g} and its interval"
+    sure = f"{phrases.count(len(r.groups))} groups, judged by interval and q ≤ {report.level:g}"
     if everyone is not None:
         # The interval is that of the difference, drawn from the distance of asking once.
         ends = (_sum(everyone.direct, _minus(everyone.high)), _sum(everyone.direct, _minus(everyone.low)))
@@ -275,9 +271,9 @@ def rival_card(report: Report, r: Rivalry) -> RivalCard:
             intervals.Row("Asked once, off people", everyone.direct, text=texts[1]),
         ]
         gain = phrases.number(everyone.gain, share=True, signed=True)
+        ends_of_gain = phrases.interval(everyone.low, everyone.high, share=True, signed=True)
         sure = (
-            f"for everyone, the panel gains {gain} points "
-            f"{phrases.interval(everyone.low, everyone.high, share=True, signed=True)}; "
+            f"for everyone, the panel gains {gain} points {ends_of_gain or 'without an interval'}; "
             f"{phrases.count(everyone.n_personas)} people, {phrases.count(everyone.n_items)} questions; {sure}"
         )
     scale = intervals.Scale.over(rows, share=True)
@@ -290,7 +286,7 @@ def rival_card(report: Report, r: Rivalry) -> RivalCard:
         sentence=said,
         chart=[(row.name, intervals.drawn(row, scale), row.text) for row in rows],
         sure=f"{sure}.",
-        next=RIVAL_NEXT[r.count(BETTER) > 0 or (everyone is not None and everyone.verdict == BETTER)],
+        next=_next_of_rival(r),
         cite=f"“{said}.” Estimate {key or r.anchor}, model {report.labels.model(r.model)}, task {report.labels.task(r.task)}, "
         f"study {report.study.name}{source}; mpta_pipeline {report.version}.",
         trace=key,
@@ -312,6 +308,16 @@ def rival_sentence(report: Report, r: Rivalry) -> str:
         return f"{panel} is {decided[0]} than {about}, {whom}"
     parts = [f"{v} than {about} for {r.count(v)}" if i == 0 else f"{v} for {r.count(v)}" for i, v in enumerate(decided)]
     return f"{panel} is {phrases.listed(parts)} of {n} groups"
+
+
+def _next_of_rival(r: Rivalry) -> str:
+    """What to do after the verdicts on a panel."""
+    found = {g.verdict for g in (*r.groups, *([r.everyone] if r.everyone else []))}
+    if found <= {UNDECIDED}:
+        return "Ask more people, or questions of more than one battery: the questions of a battery count as one."
+    if BETTER in found:
+        return "Where the panel is better, it tells more than a sentence about the group; report both."
+    return "Report the direct estimates beside the panel, and do not claim that personas help here."
 
 
 def _minus(value: float | None) -> float | None:
