@@ -625,6 +625,16 @@ _DECLARED = (
         },
     ),
     StoredTable(
+        "rivals",
+        "metrics",
+        Partitioning.MODEL_TASK,
+        tables.RIVALS,
+        "aggregates",
+        companion_of="subgroup_metrics",
+        description="The ladder of rivals of the persona panel, by subgroup and question; empty unless the study asks "
+        "about groups.",
+    ),
+    StoredTable(
         "pockets",
         "metrics",
         Partitioning.MODEL_TASK,
@@ -684,6 +694,7 @@ _DECLARED = (
 # What the report shows; the warehouse publishes all of it.
 _SHOWN = (
     "subgroup_metrics",
+    "rivals",
     "pockets",
     "items",
     "scores",

@@ -45,10 +45,15 @@ def test_a_study_with_the_rival_is_asked_compared_shown_and_traced(study):
             "where metric = 'panel_gain' and baseline = '' and condition = 'persona' and not weighted"
         ).fetchall()
         conditions = warehouse.sql("select distinct condition from subgroup_metrics").fetchall()
+        ladder = warehouse.sql(
+            "select distinct rival from rivals where dimensions = 'sex' and item_id <> 'all'"
+        ).fetchall()
         stated = warehouse.sql("select distinct status from scores where condition = 'group'").fetchall()
     assert {"all", "female", "male"} <= {row[0] for row in gains}
     assert sorted(conditions) == [("no_persona",), ("persona",)]
     assert stated == [("ok",)]
+    # Two waves, so that the one before is known; no retest was given.
+    assert {"chance", "group_mode", "last_wave", "direct_estimate", "persona", "ceiling"} <= {row[0] for row in ladder}
     # It answers from people's own answers for 80 % and states nearly all for the most frequent answer of the group.
     everyone = next(row for row in gains if row[0] == "all")
     assert everyone[1] > 0

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from mpta_pipeline.core.tables import PUBLISHED
+from mpta_pipeline.core.tables import PUBLISHED, RIVALS
 from mpta_pipeline.core.verdicts import rival_verdict
 from mpta_pipeline.report.findings import find
 from tests.factories import stored_study as fab
@@ -78,3 +78,22 @@ def test_small_groups_and_studies_without_the_rival_have_no_verdict():
 )
 def test_a_verdict_needs_the_interval_and_the_corrected_test(low, high, q, verdict):
     assert rival_verdict(low, high, q_value=q, level=0.05) == verdict
+
+
+def test_the_ladder_stands_in_the_card():
+    facts = {
+        "model": "org/always-a", "task": "values", "survey": "gss_extract", "dimensions": "all", "subgroup": "all",
+        "item_id": "all", "weighted": False, "n_personas": 40, "n_items": 18, "n_people": 400, "small": False,
+    }  # fmt: skip
+    rows = [
+        facts | {"rival": "persona", "rung": 6, "distance": 0.124, "accuracy": 0.41, "note": None},
+        facts | {"rival": "last_wave", "rung": 3, "distance": 0.031, "accuracy": 0.55, "note": "gss-2016 for gss-2018"},
+        facts | {"rival": "retest", "rung": 8, "distance": None, "accuracy": 0.8, "note": None},
+    ]
+    page = render(
+        subgroup_metrics=pl.concat([estimates(), gains(**GROUPS)]),
+        rivals=RIVALS.conform(pl.DataFrame(rows, schema_overrides={"note": pl.String})),
+    )
+    card = page[page.index('<li class="card rival"') :]
+    assert card.index("The wave before") < card.index("Persona panel</th>") < card.index("People asked twice")
+    assert "gss-2016 for gss-2018" in card and "3.1 %" in card and "55.0 %" in card

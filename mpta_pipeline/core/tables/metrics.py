@@ -217,6 +217,52 @@ SUBGROUP_METRICS = Table(
     ),
 )
 
+RIVALS = Table(
+    "rivals",
+    "The ladder of rivals: how near each of them comes to people's answers, by subgroup and question, on the same "
+    "people and questions. Only for models that were asked about groups (condition `group`), on questions that people "
+    "of the survey answered.",
+    ("model", "task", "survey", "dimensions", "subgroup", "item_id", "weighted", "rival"),
+    (
+        *shared_columns("model", "task", "survey"),
+        Column("dimensions", pl.String, "Trait or intersection; `all` for everyone"),
+        Column("subgroup", pl.String, "Values of the dimensions"),
+        Column("item_id", pl.String, "Item within the task; `all` for the mean over the questions"),
+        Column("weighted", pl.Boolean, "Survey weights were used"),
+        Column(
+            "rival",
+            pl.String,
+            "chance (equal shares), item_mode and group_mode (always the most frequent answer of everyone, of the "
+            "group), last_wave (the group's answers in the wave before), direct_estimate (the model, asked about the "
+            "group), demographics_only and persona (panels), ceiling (best prediction from the traits), retest (people "
+            "asked twice), second_sample (as many people as personas)",
+        ),
+        Column("rung", pl.Int64, "Place on the ladder, from 0", ge=0),
+        Column(
+            "distance",
+            pl.Float64,
+            "Total variation between the rival's shares and people's; null if the rival states no shares",
+            nullable=True,
+            ge=0,
+            le=1,
+        ),
+        Column(
+            "accuracy",
+            pl.Float64,
+            "Share of the personas' own answers that the rival gets right, by its most frequent answer if it states "
+            "shares; null if it cannot be said",
+            nullable=True,
+            ge=0,
+            le=1,
+        ),
+        Column("n_personas", pl.Int64, "Personas of the group who were asked", ge=0),
+        Column("n_items", pl.Int64, "Questions that the rival can be compared on", ge=0),
+        Column("n_people", pl.Int64, "People with an answer; for all questions, of the question with most", ge=0),
+        Column("small", pl.Boolean, "Fewer personas than the study's minimum; read it only together with its n"),
+        Column("note", pl.String, "Caveat for the reader; null if none", nullable=True),
+    ),
+)
+
 REPLACED_ESTIMATES = Table(
     "replaced_estimates",
     "Estimates that were replaced. A cited id therefore still resolves.",

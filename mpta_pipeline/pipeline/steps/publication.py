@@ -47,7 +47,7 @@ def _lineage(inputs: Inputs) -> pl.DataFrame:
 @step("report")
 def report(inputs: Inputs) -> Output:
     """Write the report from the stored estimates."""
-    names = ("subgroup_metrics", "pockets", "items", "scores", "people_shares")
+    names = ("subgroup_metrics", "rivals", "pockets", "items", "scores", "people_shares")
     # Answers about described groups are nobody's; the estimates have what follows from them.
     frames = {name: inputs.stacked(name, of_people if name == "scores" else None) for name in names}
     frames["model_comparison"] = inputs.table("model_comparison")

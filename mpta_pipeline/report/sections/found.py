@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import polars as pl
 from markupsafe import Markup
 
 from mpta_pipeline.core.labels import ALL, CROSS, plain
@@ -57,6 +58,16 @@ TEMPLATE = """\
   {% else %}<details>
   <summary>Cite, trace</summary>
   {% endif %}
+  {% if c.ladder %}<div class="scroll" role="group" tabindex="0" aria-label="The ladder of rivals">
+  <table>
+    <caption>Everything that foretells people's answers, for everyone, on the same people and questions. The table <code>rivals</code> has it by group and question.</caption>
+    <thead><tr><th scope="col">Rival</th><th scope="col" class="n">Distance from people</th><th scope="col" class="n">Right about a person</th><th scope="col" class="n">Questions</th></tr></thead>
+    <tbody>
+    {% for row in c.ladder %}<tr><th scope="row">{{ words.opening(words.RIVALS[row.rival]) }}{% if row.note %} <span class="sub">{{ row.note }}</span>{% endif %}</th><td class="n">{{ words.number(row.distance, share=True) }}</td><td class="n">{{ words.number(row.accuracy, share=True) }}</td><td class="n">{{ words.count(row.n_items) }}</td></tr>
+    {% endfor %}
+    </tbody>
+  </table>
+  </div>{% endif %}
   <p class="cite">{{ c.cite }} <a href="#{{ c.anchor }}">Link to this card</a></p>
   {% if c.trace %}<p><code>mpta trace {{ c.trace }}</code></p>{% endif %}
   </details>
@@ -254,6 +265,7 @@ class RivalCard:
     next: str
     cite: str
     trace: str
+    ladder: Sequence[Mapping[str, Any]]
 
 
 def rival_card(report: Report, r: Rivalry) -> RivalCard:
@@ -290,7 +302,16 @@ def rival_card(report: Report, r: Rivalry) -> RivalCard:
         cite=f"“{said}.” Estimate {key or r.anchor}, model {report.labels.model(r.model)}, task {report.labels.task(r.task)}, "
         f"study {report.study.name}{source}; mpta_pipeline {report.version}.",
         trace=key,
+        ladder=_ladder(report, r),
     )
+
+
+def _ladder(report: Report, r: Rivalry) -> list[dict[str, Any]]:
+    """The ladder of rivals for everyone over all questions, weighted where the survey has weights."""
+    rows = report.frames["rivals"].filter(
+        model=r.model, task=r.task, survey=r.survey, dimensions=ALL, subgroup=ALL, item_id=ALL
+    )
+    return rows.filter(pl.col("weighted") == pl.col("weighted").any()).sort("rung").to_dicts()
 
 
 def rival_sentence(report: Report, r: Rivalry) -> str:
