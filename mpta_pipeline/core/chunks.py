@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.errors import ReplacedError
 from mpta_pipeline.core.hashing import content_hash, digest, hash_uniform
 from mpta_pipeline.core.provenance import (
     Node,
@@ -63,13 +63,15 @@ class Chunk:
 
     Attributes:
         name: Its name; the names of a table's chunks sort in their order.
-        inputs: Digest of everything that it is made from; empty to make it in any case.
+        inputs: Digest of everything that it is made from; empty if that cannot be stated.
         make: Makes its rows and the notes for its record.
+        again: Make it in any case.
     """
 
     name: str
     inputs: str
     make: Callable[[], tuple[pl.DataFrame, Mapping[str, Any]]]
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,13 @@ class StoredChunk:
         """The rows of the chunk, verified.
 
         Raises:
-            ConfigError: The table was made again since its chunks were listed.
+            ReplacedError: The table was made again since its chunks were listed.
             DamagedError: The file was damaged, as in `provenance.read_table`.
         """
         try:
             return read_table(self.path)
         except FileNotFoundError:
-            raise ConfigError(
+            raise ReplacedError(
                 "A stored table was made again while it was being read",
                 file=self.path,
                 remedy="run it again: it is then made from the new table",
@@ -133,15 +135,15 @@ def write_chunks(path: Path, node: Node, chunks: Sequence[Chunk]) -> Iterator[St
         node: Name of the table and partition.
         chunks: All chunks of the table.
     """
-    known = _by_inputs(path)
+    known = chunks_by_inputs(path)
     for chunk in chunks:
-        found = known.get((chunk.name, chunk.inputs)) if chunk.inputs else None
+        found = known.get((chunk.name, chunk.inputs)) if chunk.inputs and not chunk.again else None
         if found is None:  # whether its bytes are those that were written is looked at when it is read
             found = _write_chunk(path, node, chunk)
         yield found
 
 
-def _by_inputs(path: Path) -> dict[tuple[str, str], StoredChunk]:
+def chunks_by_inputs(path: Path) -> dict[tuple[str, str], StoredChunk]:
     """Name and inputs → chunk, for all that are there, in use or not."""
     found = {}
     for file in listed(chunk_folder(path), "*.parquet"):

@@ -15,8 +15,8 @@ from mpta_pipeline.pipeline.approvals import unsent, waiting_models
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.held_releases import of_wave
 from mpta_pipeline.pipeline.staleness import parents
-from mpta_pipeline.pipeline.steps.inference import as_permitted, prompts_for
-from mpta_pipeline.pipeline.stored import made, read
+from mpta_pipeline.pipeline.steps.inference import planned_prompts
+from mpta_pipeline.pipeline.stored import made
 
 NOT_MADE = "not made yet"
 CHANGED = {
@@ -142,12 +142,9 @@ def to_send(deployment: Deployment) -> Iterator[tuple[ModelTask, inference.Plan 
     for task in deployment.study.tasks:
         if made(deployment, Node("prompts", task)) is None or made(deployment, Node("personas")) is None:
             continue
-        prompts = as_permitted(
-            read(deployment, "prompts", task), read(deployment, "personas"), deployment.permitted_use("codebook")
-        )
         for name, spec in deployment.models.items():
             try:
-                told = prompts_for(spec, prompts, deployment)
-                yield ModelTask(name, task), inference.plan(spec, told, deployment.layout.ledger(name))
+                asked = planned_prompts(deployment, spec, [task])
+                yield ModelTask(name, task), inference.plan(spec, asked, deployment.layout.ledger(name))
             except MptaError as failure:
                 yield ModelTask(name, task), failure
