@@ -50,6 +50,14 @@ def chunk_names(rows: int) -> list[str]:
     return [f"{i:04d}-of-{n:04d}" for i in range(n)]
 
 
+def becomes_chunks(record: Record) -> bool:
+    """Whether a table in one file, of an earlier version, has so many rows that it is stored in chunks when it is made.
+
+    Responses and scores have at most one row per prompt, so their prompts are as many or more.
+    """
+    return not record.chunks and (record.rows or 0) > CHUNK_ROWS
+
+
 def chunk_numbers(respondent_ids: pl.Series, n: int) -> pl.DataFrame:
     """Each respondent's chunk among `n`: respondent_id, chunk (from 0)."""
     frame = respondent_ids.unique().to_frame("respondent_id")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mpta_pipeline import inference
+from mpta_pipeline.core.chunks import becomes_chunks
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Node, Record
@@ -19,6 +20,8 @@ from mpta_pipeline.pipeline.steps.inference import planned_prompts
 from mpta_pipeline.pipeline.stored import made
 
 NOT_MADE = "not made yet"
+IN_CHUNKS = ("prompts", "responses", "scores")
+"""Tables that are stored in chunks if they are large."""
 CHANGED = {
     "code": "the code that makes it changed",
     "survey_file": "the survey file, its policy or its withdrawals changed",
@@ -70,7 +73,10 @@ def outdated(deployment: Deployment) -> list[Outdated]:
     for node in graph.nodes(deployment):
         record = made(deployment, node)
         try:
-            reason = NOT_MADE if record is None else "; ".join(_changes(record, parents(deployment, node)))
+            changes = [NOT_MADE] if record is None else list(_changes(record, parents(deployment, node)))
+            if changes and record is not None and node.asset in IN_CHUNKS and becomes_chunks(record):
+                changes.append("it is in one file and will be stored in chunks, which repeats no request")
+            reason = "; ".join(changes)
         except MptaError as failure:  # e.g. an item file that is absent
             reason = failure.problem
         if reason:
