@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from mpta_pipeline.pipeline.deployment import Deployment
-from tests import no_literal_filters
+from tests import no_literal_filters, quick_dagster
 from tests.factories.deployment import Server, World, respondents, serving, write_wave
 
 TESTS = Path(__file__).parent
@@ -54,6 +56,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _place(item.path))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Spare Dagster work that no test is about, and the garbage collector all that was imported."""
+    if "dagster" in sys.modules:
+        quick_dagster.install()
+    gc.collect()
+    gc.freeze()
+
+
 def _is_integration(item: pytest.Item) -> bool:
     code = getattr(getattr(item, "function", None), "__code__", None)
     return bool(
@@ -85,9 +95,28 @@ class Finished:
     by_model: Counter[str]
 
     def copy_to(self, world: World) -> None:
-        """Copy configuration, survey files and stored tables into another deployment, with their times."""
+        """Make another deployment the same as this one: configuration, survey files, stored tables, with their times.
+
+        The environment points to the other one.
+        """
         for folder in (self.world.config, self.world.data, self.world.surveys):
-            shutil.copytree(folder, world.root / folder.name, dirs_exist_ok=True)
+            shutil.rmtree(world.root / folder.name)
+            shutil.copytree(folder, world.root / folder.name)
+        Deployment.from_env().look()  # the catalogue names the copied survey files from now on
+        self.rewind()
+
+    def changed(self, root: Path, change: Callable[[World], None]) -> Finished:
+        """A copy in which something was changed, after the run that follows; for several tests that begin with it."""
+        from tests.plain_run import bring_up_to_date
+
+        with pytest.MonkeyPatch.context() as patch:
+            made = World(root, self.server.url)
+            for name, value in made.environment.items():
+                patch.setenv(name, value)
+            self.copy_to(made)
+            change(made)
+            bring_up_to_date()
+        return replace(self, world=made, asked=self.server.asked.copy(), by_model=self.server.by_model.copy())
 
     def rewind(self) -> Server:
         """Return the server as it was when the deployment had run."""
@@ -133,7 +162,6 @@ def world(request, tmp_path, server, monkeypatch) -> World:
         monkeypatch.setenv(name, value)
     if "finished" in request.fixturenames:
         request.getfixturevalue("finished").copy_to(made)
-        Deployment.from_env().look()  # the catalogue names the copied survey files from now on
     else:
         for year in (2016, 2018):
             write_wave(made.surveys, respondents(year))
