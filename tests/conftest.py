@@ -105,15 +105,20 @@ class Finished:
         Deployment.from_env().look()  # the catalogue names the copied survey files from now on
         self.rewind()
 
+    def copy(self, root: Path, patch: pytest.MonkeyPatch) -> World:
+        """A copy in this folder, to which the environment points from now on."""
+        made = World(root, self.server.url)
+        for name, value in made.environment.items():
+            patch.setenv(name, value)
+        self.copy_to(made)
+        return made
+
     def changed(self, root: Path, change: Callable[[World], None]) -> Finished:
         """A copy in which something was changed, after the run that follows; for several tests that begin with it."""
         from tests.plain_run import bring_up_to_date
 
         with pytest.MonkeyPatch.context() as patch:
-            made = World(root, self.server.url)
-            for name, value in made.environment.items():
-                patch.setenv(name, value)
-            self.copy_to(made)
+            made = self.copy(root, patch)
             change(made)
             bring_up_to_date()
         return replace(self, world=made, asked=self.server.asked.copy(), by_model=self.server.by_model.copy())
