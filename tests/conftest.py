@@ -23,8 +23,8 @@ MEMORY = Path("/dev/shm")
 ENOUGH = 4 << 30  # bytes
 # Folders whose tests start Dagster, processes or services, or run several rooms together.
 INTEGRATION = ("orchestration", "cli", "docs", "scale", "attack", "pipeline", "publication")
-# Fixtures that start a server, or that read files which are not part of the repository.
-FIXTURES = {"server", "serve", "site", "gss_wave", "benchmarks"}
+# Fixtures that start a server or a deployment, or that read files which are not part of the repository.
+FIXTURES = {"server", "serve", "finished", "site", "gss_wave", "benchmarks"}
 # What a test calls itself to start a server, a process or a deployment, or to find such a file.
 CALLS = {"Server", "serving", "serving_site", "World", "bring_up_to_date", "subprocess", "real", "present"}
 
@@ -40,6 +40,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if room.f_bavail * room.f_frsize >= ENOUGH and not room.f_flag & os.ST_NOEXEC:
         os.environ["TMPDIR"] = str(MEMORY)
         tempfile.tempdir = None
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave folders without unit tests alone if only those are wanted: they import Dagster, and all that it imports."""
+    return (
+        True
+        if config.option.markexpr == "unit"
+        and collection_path.parent == TESTS
+        and (collection_path.name in INTEGRATION)
+        else None
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

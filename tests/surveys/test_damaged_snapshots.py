@@ -16,6 +16,8 @@ from mpta_pipeline.pipeline.deployment import Deployment
 from tests.factories import survey_files as make
 from tests.plain_run import bring_up_to_date
 
+pytestmark = pytest.mark.slow
+
 FILES = ("data.parquet", "variables.parquet", "release.json", "current.json")
 
 
