@@ -16,7 +16,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from mpta_pipeline.core.errors import SurveyFileError
-from mpta_pipeline.surveys import opening, readers, readstat
+from mpta_pipeline.surveys import opening, packed_sav, readers, readstat
 from tests.factories import skeletons
 from tests.factories import survey_files as make
 from tests.shared_data import FOLDER, needs
@@ -109,6 +109,23 @@ def _same(path: Path, folder: Path, *sizes: int) -> None:
         assert [name for name, _ in by_object] == [name for name, _ in by_column]
         for (_, expected), (_, found) in zip(by_object, by_column, strict=True):
             assert_frame_equal(found, expected, check_exact=True)
+        _same_decoded(info, by_object, folder / f"{path.name}-{size}-decoded", size)
+
+
+def _same_decoded(info, by_object: list[tuple[str, pl.DataFrame]], folder: Path, size: int) -> bool:
+    """Compare what `packed_sav` decodes; return whether it decodes the file."""
+    if info.format != "sav" or info.rows is None or info.forced_encoding:
+        return False
+    folder.mkdir()
+    text = {v.name for v in info.variables if v.text}
+    rows = {"offset": 0, "limit": info.rows, "size": size, "folder": str(folder)}
+    try:
+        readstat.read_packed(str(info.path), info.names, text, every=info.names, **rows)
+    except packed_sav.UnusualError:
+        return False
+    for name, expected in by_object:
+        assert_frame_equal(pl.read_ipc((folder / name).read_bytes()), expected, check_exact=True)
+    return True
 
 
 @pytest.mark.parametrize("form", ["sav", "zsav", "dta"])
