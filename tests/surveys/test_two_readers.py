@@ -155,6 +155,48 @@ def test_whatever_a_sav_holds(how, tmp_path):
     _same(_sav(tmp_path / "x.sav", **how), tmp_path, 1, 7, N - 1, N + 1)
 
 
+@pytest.mark.parametrize("how", [{}, {"row_compress": True}], ids=["plain", "packed"])
+def test_an_ordinary_sav_is_decoded_without_readstat(how, tmp_path):
+    """Texts, dates, fractions, empty and large numbers; a window of 50 words cuts blocks from their raw cells."""
+    path = tmp_path / "x.sav"
+    pyreadstat.write_sav(_frame().with_columns(zero=pl.Series([-0.0, 251.0, 152.0, -32768.0] * (N // 4))), path, **how)
+    info = _described(path)
+    for window in (packed_sav.WINDOW, 50):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(packed_sav, "WINDOW", window)
+            for size in (7, N + 1):
+                folder = tmp_path / f"{window}-{size}"
+                folder.mkdir()
+                by_object = _read(readers._read_in_turns, info, folder / "turns", size)
+                assert _same_decoded(info, by_object, folder / "decoded", size)
+    columns = packed_sav.frames(path, info.names, ["id"], {"text", "code"}, offset=41, limit=5, size=9)
+    assert [column["id"].to_list() for column in columns] == [[41, 42, 43, 44, 45]]
+
+
+@pytest.mark.parametrize("how", [{}, {"row_compress": True}], ids=["plain", "packed"])
+def test_the_decoder_leaves_damaged_files_to_readstat(how, tmp_path):
+    """It never fails otherwise than by saying that a file is unusual; what it decodes has all rows."""
+    rng = random.Random(18)
+    path = tmp_path / "x.sav"
+    pyreadstat.write_sav(_frame(), path, **how)
+    names, whole = _described(path).names, path.read_bytes()
+    decoded = 0
+    for turn in range(150):
+        content = bytearray(whole)
+        for _ in range(1 + turn % 4):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+        if turn % 5 == 0:
+            del content[rng.randrange(len(content)) :]
+        path.write_bytes(content)
+        try:
+            found = packed_sav.frames(path, names, names, {"text", "code"}, offset=0, limit=N, size=25)
+            assert [len(columns["id"]) for columns in found] == [25, 25, 10]
+            decoded += 1
+        except packed_sav.UnusualError:
+            pass
+    assert 20 < decoded < 150
+
+
 @pytest.mark.parametrize("version", [8, 10, 12, 13, 14, 15])
 def test_whatever_a_dta_holds(version, tmp_path):
     _same(_dta(tmp_path / "x.dta", version), tmp_path, 7, N + 1)
