@@ -52,7 +52,8 @@ class TaskConfig(StrictModel):
             that makes its items from the survey or ships sample items.
         items: Maximum number of items, chosen by lowest keyed hash; null for all.
         items_per_persona: Items that each persona is asked, balanced over the items; null for all.
-        orders: Option orders: all cyclic shifts, only the given order, or all permutations.
+        orders: Option orders: all cyclic shifts; `scale`: ordinal questions forward and reversed and all others in
+            cyclic shifts, with "other", "none" and "don't know" last; only the given order; or all permutations.
         elicitation: How the answer is requested.
         conditions: Conditions; null to use those of the study.
         options: Options of the kind.
@@ -62,7 +63,7 @@ class TaskConfig(StrictModel):
     path: Path | None = None
     items: int | None = Field(default=None, ge=1)
     items_per_persona: int | None = Field(default=None, ge=1)
-    orders: Literal["cyclic", "given", "full"] = "cyclic"
+    orders: Literal["cyclic", "scale", "given", "full"] = "cyclic"
     elicitation: Elicitation = "letter"
     conditions: tuple[Condition, ...] | None = None
     options: dict[str, Any] = Field(default_factory=dict)
@@ -130,7 +131,8 @@ class Study(StrictModel):
         panel: Who is asked.
         traits: Which traits a persona shows.
         styles: Forms of the persona text.
-        framings: Who the persona text says the model or the user is.
+        framings: Who the persona text says the model or the user is: `you_are` and `user_is`; `third_person` describes
+            somebody else, and `forecast` asks how that person would answer.
         conditions: What the model is told about the persona.
         paraphrases: Wordings of the framing under which each persona is shown.
         least_readable: Share of responses that must name an option. Below it, terminal, UI and report show a warning.

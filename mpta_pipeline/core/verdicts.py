@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+BETTER, NO_BETTER, WORSE, UNDECIDED = "better", "no better", "worse", "too few people or questions to decide"
+"""Verdicts on a panel of personas beside asking once about the group."""
 _CHANCE = {1: "better than chance", 0: "not better than chance", -1: "worse than chance"}
 _MODE = {
     1: "better than always giving the most frequent answer",
@@ -56,6 +58,22 @@ def effect_verdict(
     if mde >= 1:
         return f"{found} (with so few people or questions, hardly any effect could be found)"
     return f"{found} (a change of {_points(mde)} or more would probably have been found)"
+
+
+def rival_verdict(low: float | None, high: float | None, *, q_value: float | None, level: float) -> str:
+    """How a panel of personas compares with asking the model once about the group.
+
+    Args:
+        low: Lower end of the interval of the panel's gain; None if there is no interval.
+        high: Upper end.
+        q_value: p-value of the gain, corrected for the number of groups.
+        level: Level of tests.
+    """
+    if low is None or high is None or q_value is None:
+        return UNDECIDED
+    if q_value <= level and low > 0:
+        return BETTER
+    return WORSE if q_value <= level and high < 0 else NO_BETTER
 
 
 def _points(difference: float) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 Style = Literal["prose", "bullets", "json", "oneliner", "biography"]
-Framing = Literal["you_are", "user_is", "third_person"]
+Framing = Literal["you_are", "user_is", "third_person", "forecast"]
 Condition = Literal[
     "persona",
     "no_persona",
     "demographics_only",
+    # Nobody is shown: the shares of the answers in a described group are asked for.
+    "group",
     # Controls: the traits of another respondent, neutral text of the same length, the persona without one domain.
     "shuffled_country",
     "shuffled_any",
@@ -58,6 +60,8 @@ CUT_OFF_FINISHES = (
 """Finish reasons (lower case) by which a provider reports that the token limit cut the reply off."""
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """The letters that name options in prompts and replies."""
+GROUP_CONDITION: Condition = "group"
+"""The condition that asks about a described group. Its prompts and scores are about groups, not about persons."""
 REFERENCE_CONDITION: Condition = "no_persona"
 """The condition with which all others are compared."""
 VERDICTS = ("gap", "no_gap", "inconclusive")

@@ -11,6 +11,7 @@ import polars as pl
 
 from mpta_pipeline.core.errors import ModelError, PolicyError
 from mpta_pipeline.core.hashing import digest, hash_rows, hash_uniform
+from mpta_pipeline.core.vocabulary import GROUP_CONDITION
 from mpta_pipeline.inference.known_truth import COLUMN
 
 if TYPE_CHECKING:
@@ -78,11 +79,14 @@ def of_panel_share(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
     """Return the prompts about the persons that the model is asked about, by `panel_share` of its entry.
 
     A person is chosen by hash, each with the same chance, so that survey weights keep their proportions and a larger
-    share includes a smaller one.
+    share includes a smaller one. Prompts about described groups are all kept.
     """
     if spec.panel_share >= 1 or prompts.is_empty():
         return prompts
-    return prompts.filter(hash_uniform(prompts, ["respondent_id"], key="panel_share") < spec.panel_share)
+    chosen = hash_uniform(prompts, ["respondent_id"], key="panel_share") < spec.panel_share
+    # Described groups are no persons of the panel.
+    groups = prompts["condition"] == GROUP_CONDITION if "condition" in prompts.columns else pl.lit(False)
+    return prompts.filter(chosen | groups)
 
 
 def unique_requests(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from mpta_pipeline.metrics import detectable
 from mpta_pipeline.metrics.baselines.ceiling import cross_fitted
 from mpta_pipeline.metrics.baselines.people_shares import people_shares
 from mpta_pipeline.metrics.baselines.retest import read_retest, retest
+from mpta_pipeline.metrics.baselines.rivals import rivals
 from mpta_pipeline.metrics.estimate_checks import check_comparison, check_estimates, check_pockets
 from mpta_pipeline.metrics.estimates import compute_estimates
 from mpta_pipeline.metrics.headline import OPEN_TEXT, headline
@@ -30,6 +31,7 @@ __all__ = [
     "people_shares",
     "read_retest",
     "retest",
+    "rivals",
     "score_answers",
     "survey_mean",
 ]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
+from mpta_pipeline.core.described_groups import of_people
 from mpta_pipeline.core.estimate_ids import estimate_ids
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import SUBGROUP_METRICS
@@ -29,6 +31,7 @@ from mpta_pipeline.metrics.metric import METRICS, Metric, applicable_to
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.answer_changes import with_controls
 from mpta_pipeline.metrics.samples.balancing import Units, balance_chunks, by_persona
+from mpta_pipeline.metrics.samples.direct_estimates import DirectEstimates
 from mpta_pipeline.metrics.samples.item_features import with_facts
 from mpta_pipeline.metrics.samples.published_polls import Polls, polls_of
 from mpta_pipeline.metrics.samples.survey_answers import REFERENCE, Block, View, cut_rows, group_guesses, make_blocks
@@ -58,7 +61,8 @@ def compute_estimates(
 
     Args:
         scores: SCORES of one model and one task, or chunks of it that each have all answers for some respondents. The
-            chunks are read one after another, and the estimates are the same as those of the whole.
+            chunks are read one after another, and the estimates are the same as those of the whole. Answers of the
+            condition `group` are compared with the others only.
         groups: respondent_id, survey and one text column per base dimension, for all respondents (null: unknown).
         gold: GOLD of the task for all respondents; empty if the answer key does not depend on the person.
         rules: Dimensions, levels and margins of the estimates.
@@ -78,7 +82,8 @@ def compute_estimates(
         ConfigError: A dimension is unknown.
         ValidationError: The scores belong to several models or tasks, or a respondent is in several chunks.
     """
-    made = balance_chunks(by_persona(scores) if isinstance(scores, pl.DataFrame) else scores)
+    stated: list[pl.DataFrame] = []
+    made = balance_chunks(_people_of(by_persona(scores) if isinstance(scores, pl.DataFrame) else scores, stated))
     if made is None:
         return SUBGROUP_METRICS.empty()
     dimensions = tuple(dict.fromkeys((g.ALL, *rules.dimensions)))
@@ -86,7 +91,10 @@ def compute_estimates(
     balanced = made.units.on(with_controls(made.units.frame))
     units = balanced.on(_with_ceiling(with_facts(balanced, items, retest), ceiling))
     chosen = applicable_to(keyed=made.keyed)
-    polled = blocks(units, groups, gold, rules=rules, polls=polls_of(items))
+    direct = DirectEstimates.joined(stated)
+    polled = (
+        replace(block, direct=direct) for block in blocks(units, groups, gold, rules=rules, polls=polls_of(items))
+    )
     parts = list(_side_by_side(polled, dimensions, chosen))
     estimates = _corrected(pl.concat(parts, how="diagonal"), rules).join(
         _releases(units.frame, releases), on="survey", how="left"
@@ -95,6 +103,14 @@ def compute_estimates(
     estimates = estimates.with_columns(pl.lit(made.model).alias("model"), pl.lit(made.task).alias("task"))
     estimates = estimates.with_columns(estimate_ids(estimates, study))
     return SUBGROUP_METRICS.conform(estimates.select(list(SUBGROUP_METRICS.schema)))
+
+
+def _people_of(chunks: Iterable[pl.DataFrame], stated: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Pass on the answers for persons, and keep the shares that are stated for groups in `stated`."""
+    for chunk in chunks:
+        if (direct := DirectEstimates.read(chunk)) is not None:
+            stated.append(direct.frame)
+        yield of_people(chunk)
 
 
 def _with_ceiling(units: pl.DataFrame, ceiling: pl.DataFrame | None) -> pl.DataFrame:

@@ -22,6 +22,7 @@ MEANING: Mapping[str, str] = {
     "persona": "the person's own traits",
     "no_persona": "no persona at all",
     "demographics_only": "the person's demographic traits alone",
+    "group": "no person: the shares of the answers in a described group are asked for",
     "shuffled_country": "the traits of another respondent of the same wave and country",
     "shuffled_any": "the traits of another respondent of the same wave, of any country",
     "placebo": "neutral text of the persona's length",

@@ -80,6 +80,13 @@ _DERIVED: dict[str, tuple[str, Callable[[pl.Expr], pl.Expr]]] = {
 }
 
 
+def concepts_of(name: str) -> list[str]:
+    """The concepts or columns that a base dimension of people tells something about."""
+    if name in ("cultural_zone", "country_group"):
+        return ["country"]
+    return [_DERIVED[name][0]] if name in _DERIVED else [name]
+
+
 def zones(country: pl.Expr) -> pl.Expr:
     """The country's zone on the Inglehart–Welzel map; null for countries that are not on it."""
     return country.replace_strict(ZONES, default=None, return_dtype=pl.String)

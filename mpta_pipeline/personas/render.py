@@ -14,8 +14,15 @@ from mpta_pipeline.personas import wording
 from mpta_pipeline.personas.controls import PLACEBO, domains_shown, placebo
 
 STYLES = ("prose", "bullets", "json", "oneliner", "biography")
-FRAMINGS = ("you_are", "user_is", "third_person")
+FRAMINGS = ("you_are", "user_is", "third_person", "forecast")
 
+_ABOUT_SOMEBODY = (
+    ("Consider this person.", "Consider this person:"),
+    ("Here is a description of a person.", "Here is a description of a person:"),
+    ("Think of the following person.", "Think of the following person:"),
+    ("A person is described here.", "A person is described here:"),
+    ("Read about this person.", "Read about this person:"),
+)
 # The introduction per framing: before sentences, and before a list. The first is used unless a paraphrase is requested;
 # all have the same meaning.
 _HEADS: Mapping[str, tuple[tuple[str, str], ...]] = {
@@ -36,13 +43,9 @@ _HEADS: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("Keep in mind who the user is.", "Keep in mind who the user is:"),
         ("Here is what the user has told about themselves.", "Here is what the user has told about themselves:"),
     ),
-    "third_person": (
-        ("Consider this person.", "Consider this person:"),
-        ("Here is a description of a person.", "Here is a description of a person:"),
-        ("Think of the following person.", "Think of the following person:"),
-        ("A person is described here.", "A person is described here:"),
-        ("Read about this person.", "Read about this person:"),
-    ),
+    "third_person": _ABOUT_SOMEBODY,
+    # Described alike, so that what differs from `third_person` is the question asked about the person.
+    "forecast": _ABOUT_SOMEBODY,
 }
 PARAPHRASES = min(len(heads) for heads in _HEADS.values())
 
@@ -66,7 +69,8 @@ def render(
     Args:
         personas: PERSONAS rows (only `traits` is read).
         style: prose, bullets, json (a valid JSON object after the first line), oneliner or biography.
-        framing: you_are (the model is the person), user_is (its user is), third_person.
+        framing: you_are (the model is the person), user_is (its user is), third_person, forecast (somebody else whose
+            answer is to be predicted; described as under third_person).
         masked: Columns to hide: a list for all rows, or a Series with a list per row.
         condition: no_persona has no text, placebo neutral text of the persona's length; demographics_only and
             without_<domain> show some domains; all others show the traits of the row.

@@ -481,8 +481,9 @@ _DECLARED = (
         Partitioning.TASK,
         tables.PROMPTS,
         "microdata",
-        upstream=("items", "gold", "personas", "panel"),
-        settings=("task", "prompt_design"),
+        # The groups and their wording are read for the condition `group`.
+        upstream=("items", "gold", "personas", "panel", "groups"),
+        settings=("task", "prompt_design", "persona_design", "crosswalk"),
         code=("mpta_pipeline.tasks", "mpta_pipeline.personas"),
         description="Item × persona × condition × option order as texts; independent of the model, and equal texts are "
         "sent once.",
@@ -563,6 +564,8 @@ _DECLARED = (
             "bias": f"{_REPLY} items.option_bias",
             "text_scores": "responses.text items.reference",
             "condescending": "responses.text",
+            "scale_reversed": "prompts.option_order items.option_scores",
+            "scale_place": f"{_REPLY} items.option_scores",
         },
     ),
     StoredTable(
@@ -620,6 +623,16 @@ _DECLARED = (
             "effect": f"{_ANSWERS} scores.condition",
             "release_ids": "personas.release_id",
         },
+    ),
+    StoredTable(
+        "rivals",
+        "metrics",
+        Partitioning.MODEL_TASK,
+        tables.RIVALS,
+        "aggregates",
+        companion_of="subgroup_metrics",
+        description="The ladder of rivals of the persona panel, by subgroup and question; empty unless the study asks "
+        "about groups.",
     ),
     StoredTable(
         "pockets",
@@ -681,6 +694,7 @@ _DECLARED = (
 # What the report shows; the warehouse publishes all of it.
 _SHOWN = (
     "subgroup_metrics",
+    "rivals",
     "pockets",
     "items",
     "scores",

@@ -20,7 +20,7 @@ from mpta_pipeline.report.transcripts import Transcript, transcripts
 
 HEADLINE = "accuracy"
 DISTANCES = ("tv", "w1n", "js")
-RELIABILITY = ("parse_rate", "refusal_rate", "error_rate", "order_flip_rate", "position_tv")
+RELIABILITY = ("parse_rate", "refusal_rate", "error_rate", "order_flip_rate", "position_tv", "scale_direction")
 POLLS = ("representativeness", "steerability", "js_similarity", "simbench")
 """Metrics that published benchmarks compute from the distances. The table of polls shows them for everyone."""
 FIDELITY = ("pfs", "pfs_accuracy", "pfs_adaptability", "pfs_structure")

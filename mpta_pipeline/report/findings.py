@@ -21,6 +21,9 @@ The rule, in four steps. Each reads the published tables alone.
 4. **Order.** Hidden pockets, other gaps between groups, harm by the persona, models; within each, by the end of the
    interval that is nearer to 0, largest first; controls after models.
 
+Beside these, each panel of personas that was asked beside its groups (condition `group`) has one card with a verdict
+per group. It is shown whatever the verdict is, and takes no part in the corrections above.
+
 Simulated respondents (controls) are judged apart from the models, so that neither changes what is said of the other.
 """
 
@@ -36,6 +39,7 @@ import numpy as np
 import polars as pl
 
 from mpta_pipeline.core.labels import ALL, CROSS
+from mpta_pipeline.core.verdicts import rival_verdict
 from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION
 
 Kind = Literal["pocket", "gap", "effect", "models"]
@@ -158,6 +162,61 @@ class Looked:
 
 
 @dataclass(frozen=True)
+class GroupVerdict:
+    """How the panel compares with asking once, for one group.
+
+    Attributes:
+        verdict: better, no better, worse, or that there are too few people or questions.
+        panel: Total variation between the personas' and people's answers, mean over questions.
+        direct: The same for the shares that the model states for the group.
+        gain: direct − panel, with its interval `low`, `high`.
+        q: q-value within its family.
+        key: Id of the estimate.
+    """
+
+    dimensions: str
+    subgroup: str
+    verdict: str
+    panel: float
+    direct: float
+    gain: float
+    low: float | None
+    high: float | None
+    q: float | None
+    n_personas: int
+    n_items: int
+    key: str
+
+
+@dataclass(frozen=True)
+class Rivalry:
+    """The verdicts on one panel of personas beside asking the model once about each group.
+
+    It is shown whatever it says: that a panel is no better is a result, not a search without one.
+
+    Attributes:
+        everyone: The verdict over all people; None if it was not estimated.
+        groups: The verdicts by group, worst first, small groups left out.
+    """
+
+    model: str
+    task: str
+    survey: str
+    everyone: GroupVerdict | None
+    groups: tuple[GroupVerdict, ...]
+
+    @property
+    def anchor(self) -> str:
+        """The card's permanent anchor."""
+        name = "-".join(("rival", self.model, self.task, self.survey))
+        return "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "-" for c in name)
+
+    def count(self, verdict: str) -> int:
+        """The number of groups with a verdict."""
+        return sum(g.verdict == verdict for g in self.groups)
+
+
+@dataclass(frozen=True)
 class Findings:
     """What the first screen shows.
 
@@ -168,6 +227,7 @@ class Findings:
             the study's margin.
         looked: What was looked for.
         families: Number of families of tests, and how many of them hold a finding.
+        rivalries: Panels of personas beside asking once about the group.
     """
 
     cards: tuple[Finding, ...] = ()
@@ -175,6 +235,7 @@ class Findings:
     uncertain: tuple[Finding, ...] = ()
     looked: tuple[Looked, ...] = ()
     families: tuple[int, int] = (0, 0)
+    rivalries: tuple[Rivalry, ...] = ()
 
 
 def find(
@@ -231,6 +292,7 @@ def find(
         tuple(sorted(uncertain, key=place)),
         tuple(looked),
         (counts[0], counts[1]),
+        tuple(_rivalries(frames["subgroup_metrics"], level)),
     )
 
 
@@ -406,6 +468,33 @@ def _comparisons(comparison: pl.DataFrame) -> Iterable[Finding]:
             strength=1 - row["q_value"], mde=row["mde"], other_model=row["other_model"],
             models=tuple(own.select("model", "estimate", "tie_group").iter_rows()),
         )  # fmt: skip
+
+
+def _rivalries(estimates: pl.DataFrame, level: float) -> Iterable[Rivalry]:
+    """The verdicts on each panel, from the estimates of `panel_gain` under the condition `persona`."""
+    gains = estimates.filter(
+        pl.col("metric") == "panel_gain",
+        pl.col("condition") == "persona",
+        (pl.col("subgroup") != ALL) | (pl.col("dimensions") == ALL),
+        pl.col("estimate").is_not_null(),
+    )
+    key = [*_CELL, "dimensions", "subgroup", "weighted"]
+    most = gains.filter(pl.col("baseline") == "people").select(*key, pl.col("baseline_estimate").alias("direct"))
+    rows = _own(gains).join(most, on=key, how="inner")
+    for cell, part in rows.sort("estimate", "dimensions", "subgroup").group_by(_CELL, maintain_order=True):
+        found = [
+            GroupVerdict(
+                row["dimensions"], row["subgroup"],
+                rival_verdict(row["ci_low"], row["ci_high"], q_value=row["q_value"], level=level),
+                row["direct"] - row["estimate"], row["direct"], row["estimate"], row["ci_low"], row["ci_high"],
+                row["q_value"], row["n_personas"], row["n_items"], row["estimate_id"] or "",
+            )
+            for row in part.iter_rows(named=True)
+            if row["dimensions"] == ALL or not row["small"]
+        ]  # fmt: skip
+        everyone = next((g for g in found if g.dimensions == ALL), None)
+        model, task, survey = map(str, cell)
+        yield Rivalry(model, task, survey, everyone, tuple(g for g in found if g.dimensions != ALL))
 
 
 def _place(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from mpta_pipeline.tasks.item_gaps import Gap, Gaps
 from mpta_pipeline.tasks.items import build_gold, build_items, check_item_files, completed, item_file_version
 from mpta_pipeline.tasks.kind_registry import KindRegistry, kind_of, task_kinds
 from mpta_pipeline.tasks.known_truth import with_known_truth
+from mpta_pipeline.tasks.option_orders import option_orders
 from mpta_pipeline.tasks.parsing import markers, read_replies
 from mpta_pipeline.tasks.prompt_checks import (
     check_counts,
@@ -15,7 +16,7 @@ from mpta_pipeline.tasks.prompt_checks import (
     readable_rates,
     reply_counts,
 )
-from mpta_pipeline.tasks.prompts import PromptPlan, build_prompts, option_orders, plan_prompts
+from mpta_pipeline.tasks.prompts import PromptPlan, build_prompts, count_requests, plan_prompts
 from mpta_pipeline.tasks.scoring import parse_replies, score
 from mpta_pipeline.tasks.task_kind import TaskKind
 
@@ -33,6 +34,7 @@ __all__ = [
     "check_prompts",
     "check_readable",
     "completed",
+    "count_requests",
     "gold_position_test",
     "item_file_version",
     "kind_of",

@@ -112,8 +112,11 @@ def showcase(crosswalk: CrosswalkTables | None = None, *, codebook: str = "gss_e
     ]
     for style in STYLES:
         parts += [f"*{style}*", "", "```text", render(one, style=style)[0], "```", ""]
-    parts += ["The same persona as the user (`user_is`) and as somebody else (`third_person`):", ""]
-    for framing in FRAMINGS[1:]:
+    parts += [
+        "The same persona as the user (`user_is`) and as somebody else (`third_person`, and alike `forecast`):",
+        "",
+    ]
+    for framing in FRAMINGS[1:3]:
         parts += ["```text", render(one, style="prose", framing=framing)[0], "```", ""]
     parts += [
         "One prompt of each kind of task follows. The persona is the system message; it is left out where it is the",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,16 +12,20 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mpta_pipeline.core.chunks import chunk_numbers
-from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.hashing import digest, hash_rows, hash_uniform
 from mpta_pipeline.core.study import Study, TaskConfig
 from mpta_pipeline.core.tables import PROMPTS
-from mpta_pipeline.core.vocabulary import LETTERS
-from mpta_pipeline.personas import PLACEBO, SHUFFLES, masks, render, stand_ins
+from mpta_pipeline.core.vocabulary import GROUP_CONDITION, LETTERS
+from mpta_pipeline.personas import PLACEBO, SHUFFLES, CrosswalkTables, masks, render, stand_ins
 from mpta_pipeline.tasks.assignment import balanced_blocks, sweep
+from mpta_pipeline.tasks.group_prompts import ASK as GROUP_ASK
+from mpta_pipeline.tasks.group_prompts import ELICITATION as GROUP_ELICITATION
+from mpta_pipeline.tasks.group_prompts import group_texts
+from mpta_pipeline.tasks.items import keyed_by_persons
 from mpta_pipeline.tasks.kind_registry import kind_of
-
-_FULL_AT_MOST = 4  # 4! = 24 orders; five options would have 120
+from mpta_pipeline.tasks.option_orders import item_orders
+from mpta_pipeline.tasks.routing import routed, routing
+from mpta_pipeline.tasks.task_kind import TaskKind
 
 # The request for an answer at the end of the user message. Items without options ask for open text in their own
 # words.
@@ -35,39 +39,21 @@ _LETTERED = ("letter", "verbalized")
 OPEN = "free_text"
 
 
-def option_orders(k: int, design: str) -> list[list[int]]:
-    """List the orders in which `k` options are shown: for each order, the canonical index at each position.
+def shown_items(items: pl.DataFrame, design: str, elicitation: str, request: str | None = None) -> pl.DataFrame:
+    """Return each item in each order.
 
-    `cyclic` shows every option once at every position, `full` uses all permutations, `given` only the canonical order.
+    Args:
+        items: ITEMS.
+        design: `orders` of the task.
+        elicitation: How the answer is requested.
+        request: The sentence that requests it; None for that of the elicitation.
 
-    Raises:
-        ConfigError: `full` of more than 4 options.
+    Returns:
+        item_id, order_id, option_order, n_orders, options as shown, and the user message.
     """
-    if design == "given" or k == 0:
-        return [list(range(k))]
-    if design == "cyclic":
-        return [[(position + shift) % k for position in range(k)] for shift in range(k)]
-    if k > _FULL_AT_MOST:
-        raise ConfigError(
-            f"All orders of {k} options would be too many prompts",
-            variable="tasks.*.orders",
-            value="full",
-            remedy=f"use cyclic, or items of at most {_FULL_AT_MOST} options",
-        )
-    return [list(order) for order in itertools.permutations(range(k))]
-
-
-def shown_items(items: pl.DataFrame, design: str, elicitation: str) -> pl.DataFrame:
-    """Return each item in each order: item_id, order_id, option_order, options as shown, and the user message."""
-    sizes = items["options"].list.len().unique().to_list()
-    orders = pl.DataFrame(
-        [(k, i, order) for k in sizes for i, order in enumerate(option_orders(k, design))],
-        schema={"k": pl.UInt32, "order_id": pl.Int64, "option_order": pl.List(pl.Int64)},
-        orient="row",
-    )
     shown = (
         items.select("item_id", "context", "question", "options", pl.col("options").list.len().alias("k"))
-        .join(orders, on="k")
+        .join(item_orders(items, design), on="item_id")
         .with_columns(pl.col("options").list.gather(pl.col("option_order")))
         .sort("item_id", "order_id")
     )
@@ -81,10 +67,10 @@ def shown_items(items: pl.DataFrame, design: str, elicitation: str) -> pl.DataFr
         .group_by("item_id", "order_id", maintain_order=True)
         .agg(pl.format("{}{}", "mark", "options").str.join("\n").alias("lines"))
     )
-    ask = pl.when(pl.col("k") > 0).then(pl.lit(_ASK[elicitation]))
+    ask = pl.when(pl.col("k") > 0).then(pl.lit(request or _ASK[elicitation]))
     user = pl.concat_str(["context", "question", "lines", ask], separator="\n", ignore_nulls=True)
     return shown.join(lines, on=["item_id", "order_id"], how="left", maintain_order="left").select(
-        "item_id", "order_id", "option_order", "options", user.alias("user")
+        "item_id", "order_id", "option_order", "n_orders", "options", user.alias("user")
     )
 
 
@@ -97,12 +83,15 @@ def build_prompts(
     panel: pl.DataFrame,
     personas: pl.DataFrame,
     base: Path | None = None,
+    groups: pl.DataFrame | None = None,
+    crosswalk: CrosswalkTables | None = None,
 ) -> pl.DataFrame:
     """Cross items, panel, conditions, styles, framings and option orders.
 
     The system message holds the persona, and the user message the item, which is the same under every condition: a
     persona's prompts share their prefix and form one group. Every persona prompt has a twin without persona with the
-    same item, order and respondent_id. A persona is asked only items on which it can be scored.
+    same item, order and respondent_id. A persona is asked only items on which it can be scored. The condition `group`
+    asks about the groups of these personas instead, for tasks whose items people answered.
 
     Args:
         name: Task.
@@ -112,11 +101,23 @@ def build_prompts(
         panel: PANEL.
         personas: PERSONAS (at least the panel's).
         base: Configuration folder; None for that of the environment.
+        groups: GROUPS; needed for the condition `group` and for items with conditions.
+        crosswalk: Concepts and options; needed for the condition `group`.
 
     Returns:
         PROMPTS. The key begins with the group, so that the table's order keeps groups together.
     """
-    return plan_prompts(name, study, items=items, gold=gold, panel=panel, personas=personas, base=base).build()
+    return plan_prompts(
+        name,
+        study,
+        items=items,
+        gold=gold,
+        panel=panel,
+        personas=personas,
+        base=base,
+        groups=groups,
+        crosswalk=crosswalk,
+    ).build()
 
 
 def plan_prompts(
@@ -128,6 +129,8 @@ def plan_prompts(
     panel: pl.DataFrame,
     personas: pl.DataFrame,
     base: Path | None = None,
+    groups: pl.DataFrame | None = None,
+    crosswalk: CrosswalkTables | None = None,
 ) -> PromptPlan:
     """Decide who is asked what, which all of a task's prompts share; the arguments are those of `build_prompts`."""
     config = study.tasks[name]
@@ -135,18 +138,29 @@ def plan_prompts(
     asked = panel.select("respondent_id", "weight").join(
         personas.select("respondent_id", "survey", "wave", "codebook"), on="respondent_id"
     )
-    own_key = kind.gold is not None and items["gold_idx"].null_count() > 0
-    pairs = _pairs(config, study.seed, asked, items, gold if own_key else None)
+    pairs = _pairs(
+        config, study.seed, asked, items, gold=gold if keyed_by_persons(kind, items) else None, groups=groups
+    )
     elicitation = OPEN if items["options"].list.len().max() == 0 else config.elicitation
     # Items that hide the same columns share the persona's text, which is made once per set of columns.
     hidden = masks(items, _shown_columns(personas)).with_columns(
         pl.col("hidden").list.join("\x1f").rank("dense").cast(pl.Int64).alias("mask_id")
     )
-    shown = shown_items(items, config.orders, elicitation)
-    shown = shown.with_columns(hash_rows(shown, ["user"], key=elicitation).alias("user_hash"))
     facts = items.select("item_id", "cluster_id")
     facts = facts.with_columns(hash_rows(facts, ["item_id"], key=f"item\x1f{name}", length=12).alias("item_hash"))
     conditions = study.task_conditions(name)
+    about_groups = None
+    if GROUP_CONDITION in conditions and _answered_by_people(kind, items):
+        if groups is None or crosswalk is None:
+            raise ValueError("the condition `group` needs groups and crosswalk")
+        about_groups = group_texts(
+            pairs,
+            items,
+            groups=groups,
+            personas=personas,
+            dimensions=study.figures.dimensions,
+            crosswalk=crosswalk,
+        )
     return PromptPlan(
         name,
         study,
@@ -154,11 +168,13 @@ def plan_prompts(
         personas.select("respondent_id", "survey", "wave", "codebook", "traits", "data_use"),
         elicitation,
         hidden,
-        shown,
+        _with_user_hash(shown_items(items, config.orders, elicitation), elicitation),
         facts,
-        tuple(conditions),
+        tuple(condition for condition in conditions if condition != GROUP_CONDITION),
         {c: stand_ins(personas, SHUFFLES[c], seed=study.seed) for c in conditions if c in SHUFFLES},
         kind.closing,
+        about_groups,
+        _with_user_hash(shown_items(items, config.orders, GROUP_ELICITATION, GROUP_ASK), GROUP_ELICITATION),
     )
 
 
@@ -175,9 +191,11 @@ class PromptPlan:
         hidden: What a persona must not show for an item, by item and codebook.
         shown: Each item in each order.
         facts: Cluster and hash of each item.
-        conditions: Conditions of the task.
+        conditions: Conditions of the task that speak of a person, or of nobody.
         stand_ins: Condition → whose traits are shown instead of the persona's own.
         closing: Framing → words at the end of the persona's text.
+        about_groups: What precedes each item for each group (`group_texts`); None if groups are not asked.
+        shown_of_groups: Each item in each order, as it is asked about a group.
     """
 
     name: str
@@ -191,6 +209,8 @@ class PromptPlan:
     conditions: tuple[str, ...]
     stand_ins: Mapping[str, pl.DataFrame]
     closing: Mapping[str, str]
+    about_groups: pl.DataFrame | None
+    shown_of_groups: pl.DataFrame
 
     @property
     def config(self) -> TaskConfig:
@@ -205,16 +225,16 @@ class PromptPlan:
     def height(self) -> int:
         """Number of prompts, at most: personas without a text for a condition count."""
         study, most = self.study, self.config.options.get("max_orders")
-        orders = self.shown.group_by("item_id").agg(
-            pl.len().alias("n"), pl.col("options").list.len().first().alias("k")
-        )
+        orders = self.shown.group_by("item_id").agg(pl.col("n_orders").first().alias("n"))
         if most is not None:
-            fewer = (pl.col("n") * int(most) / pl.col("k")).ceil().cast(pl.UInt32)
-            orders = orders.with_columns(pl.when(pl.col("k") > int(most)).then(fewer).otherwise("n").alias("n"))
+            orders = orders.with_columns(pl.col("n").clip(upper_bound=int(most)))
         wordings = sum(_wordings(study, condition) for condition in self.conditions)
-        cells = wordings * len(study.styles) * len(study.framings) * self.repeats
-        asked = self.pairs.group_by("item_id").len().join(orders, on="item_id")
-        return int((asked["len"] * asked["n"]).sum()) * cells
+        cells = wordings * len(study.styles) * len(study.framings)
+        asked = self.pairs.group_by("item_id").agg((pl.len() * cells).alias("cells"))
+        if self.about_groups is not None:
+            asked = pl.concat([asked, self.about_groups.group_by("item_id").agg(pl.len().alias("cells"))])
+        asked = asked.join(orders, on="item_id")
+        return int((asked["cells"] * asked["n"]).sum()) * self.repeats
 
     def in_chunks(self, names: Sequence[str]) -> Iterator[tuple[str, PromptPlan, str]]:
         """The plan for the personas of each chunk (`core.chunks`).
@@ -225,15 +245,17 @@ class PromptPlan:
             may compute others, and the chunks are then made again with the same rows.
         """
         shared = digest(_row_hashes(self.hidden).tobytes())
-        numbers = chunk_numbers(self.pairs["respondent_id"], len(names))
-        pairs = self.pairs.join(numbers, on="respondent_id").sort("chunk", "respondent_id", "item_id")
-        rows = _row_hashes(pairs.join(self._told(), on="respondent_id", how="left", maintain_order="left"))
-        sizes = dict(pairs.group_by("chunk").len().rows())
-        pairs, start = pairs.drop("chunk"), 0
+        told = self.pairs.join(self._told(), on="respondent_id", how="left", maintain_order="left")
+        pairs = _cut(self.pairs, _row_hashes(told), len(names))
+        groups = self.about_groups
+        about = _cut(groups, _row_hashes(groups), len(names)) if groups is not None else None
         for number, name in enumerate(names):
-            end = start + sizes.get(number, 0)
-            yield name, replace(self, pairs=pairs[start:end]), digest(shared, rows[start:end].tobytes())
-            start = end
+            mine, rows = pairs(number)
+            if about is None:
+                yield name, replace(self, pairs=mine), digest(shared, rows)
+            else:
+                asked, texts = about(number)
+                yield name, replace(self, pairs=mine, about_groups=asked), digest(shared, rows, texts)
 
     def _told(self) -> pl.DataFrame:
         """A hash of all that is told about each persona in any condition: respondent_id, and one column per person."""
@@ -246,30 +268,18 @@ class PromptPlan:
         return told
 
     def build(self) -> pl.DataFrame:
-        """PROMPTS of the plan's personas."""
-        if self.pairs.is_empty():
+        """PROMPTS of the plan's personas and groups."""
+        parts = []
+        if not self.pairs.is_empty() and self.conditions:
+            pairs = self.pairs.join(self.hidden, on=["item_id", "codebook"])
+            texts = self._persona_texts(pairs)
+            about = self._with_first(pairs).join(texts.lazy(), on=["respondent_id", "mask_id"])
+            parts.append(self._crossed(about, self.shown, self.elicitation))
+        if self.about_groups is not None and not self.about_groups.is_empty():
+            parts.append(self._crossed(self._with_first(self.about_groups), self.shown_of_groups, GROUP_ELICITATION))
+        if not parts:
             return PROMPTS.empty()
-        name, pairs = self.name, self.pairs.join(self.hidden, on=["item_id", "codebook"])
-        texts = self._persona_texts(pairs)
-        repeats = pl.LazyFrame({"repeat_id": range(self.repeats)}, schema={"repeat_id": pl.Int64})
-        pairs = pairs.with_columns(
-            hash_uniform(pairs, ["respondent_id", "item_id"], key=f"first\x1f{self.study.seed}").alias("first")
-        )
-        prompts = (
-            pairs.lazy()
-            .join(texts.lazy(), on=["respondent_id", "mask_id"])
-            .join(self.shown.lazy(), on="item_id")
-            .filter(_asked_orders(self.config))
-            .join(self.facts.lazy(), on="item_id")
-            .join(repeats, how="cross")
-            .with_columns(
-                pl.lit(name).alias("task"),
-                pl.lit(self.elicitation).alias("elicitation"),
-                # Prompts without a persona share the item.
-                pl.coalesce("text_hash", "item_hash").alias("group"),
-            )
-            .collect()
-        )
+        prompts = pl.concat(parts, how="vertical_relaxed")
         prompts = prompts.with_columns(_gold_position(prompts).alias("gold_pos"))
         sent = ["text_hash", "user_hash", "elicitation", "repeat_id"]
         prompts = prompts.with_columns(hash_rows(prompts, sent, key="content").alias("content_hash"))
@@ -279,6 +289,33 @@ class PromptPlan:
         ]  # fmt: skip
         ids = pl.format("{}-{}-{}", "group", pl.col("item_hash").str.head(6), hash_rows(prompts, cell, key="prompt"))
         return PROMPTS.conform(prompts.with_columns(ids.alias("prompt_id")).select(list(PROMPTS.schema)))
+
+    def _with_first(self, pairs: pl.DataFrame) -> pl.LazyFrame:
+        return _with_first(pairs, self.study.seed)
+
+    def _crossed(self, texts: pl.LazyFrame, shown: pl.DataFrame, elicitation: str) -> pl.DataFrame:
+        """Cross texts about persons or groups with the orders of their items and the repeats.
+
+        Args:
+            texts: One row per text and item, with `first`: where the choice of option orders starts.
+            shown: Each item in each order.
+            elicitation: How the answer is requested.
+        """
+        repeats = pl.LazyFrame({"repeat_id": range(self.repeats)}, schema={"repeat_id": pl.Int64})
+        return (
+            texts.join(shown.lazy(), on="item_id")
+            .filter(_asked_orders(self.config))
+            .join(self.facts.lazy(), on="item_id")
+            .join(repeats, how="cross")
+            .with_columns(
+                pl.lit(self.name).alias("task"),
+                pl.lit(elicitation).alias("elicitation"),
+                # Prompts without a persona share the item.
+                pl.coalesce("text_hash", "item_hash").alias("group"),
+            )
+            .select(_CROSSED)
+            .collect()
+        )
 
     def _persona_texts(self, pairs: pl.DataFrame) -> pl.DataFrame:
         """Write every text that precedes an item.
@@ -304,7 +341,7 @@ class PromptPlan:
                         paraphrase=paraphrase,
                     )
                     told = text.is_not_null() if condition != PLACEBO else pl.lit(False)
-                    says = self.closing[framing] if condition != PLACEBO else ""
+                    says = self.closing.get(framing, self.closing["third_person"]) if condition != PLACEBO else ""
                     parts.append(
                         people.select(
                             "respondent_id",
@@ -336,6 +373,25 @@ class PromptPlan:
         return needed.join(told, on="shown_respondent_id", maintain_order="left")
 
 
+def _cut(rows: pl.DataFrame, hashes: NDArray[np.uint64], n: int) -> Callable[[int], tuple[pl.DataFrame, bytes]]:
+    """Divide rows by the chunk of their respondent; returns the rows of a chunk, and the bytes of their hashes."""
+    hashed = rows.with_columns(pl.Series("row hash", hashes))
+    hashed = hashed.join(chunk_numbers(rows["respondent_id"], n), on="respondent_id")
+    hashed = hashed.sort("chunk", "respondent_id", "item_id", "row hash")
+    ends = np.searchsorted(hashed["chunk"].to_numpy(), np.arange(n + 1))
+    sorted_rows, sorted_hashes = hashed.drop("chunk", "row hash"), hashed["row hash"].to_numpy()
+
+    def of(number: int) -> tuple[pl.DataFrame, bytes]:
+        begin, end = ends[number], ends[number + 1]
+        return sorted_rows[begin:end], sorted_hashes[begin:end].tobytes()
+
+    return of
+
+
+def _with_user_hash(shown: pl.DataFrame, elicitation: str) -> pl.DataFrame:
+    return shown.with_columns(hash_rows(shown, ["user"], key=elicitation).alias("user_hash"))
+
+
 def _row_hashes(frame: pl.DataFrame) -> NDArray[np.uint64]:
     if frame.is_empty():
         return np.zeros(0, dtype=np.uint64)
@@ -347,6 +403,40 @@ def _wordings(study: Study, condition: str) -> int:
     return study.paraphrases if condition == "persona" else 1
 
 
+def _with_first(pairs: pl.DataFrame, seed: int) -> pl.LazyFrame:
+    """Add where the choice of option orders starts, by hash of person (or group) and item."""
+    first = hash_uniform(pairs, ["respondent_id", "item_id"], key=f"first\x1f{seed}")
+    return pairs.lazy().with_columns(first.alias("first"))
+
+
+def _answered_by_people(kind: TaskKind, items: pl.DataFrame) -> bool:
+    """Whether people's own distribution of answers is known, from the survey or a poll."""
+    polled = "poll" in items.columns and items["poll"].null_count() < items.height
+    return keyed_by_persons(kind, items) or polled
+
+
+_CROSSED = (
+    "task", "item_id", "respondent_id", "survey", "wave", "condition", "style", "framing", "paraphrase_id",
+    "shown_respondent_id", "system", "text_hash", "data_use", "masked", "gold_idx", "weight", "order_id",
+    "option_order", "options", "user", "user_hash", "cluster_id", "item_hash", "repeat_id", "elicitation", "group",
+)  # fmt: skip
+
+
+def count_requests(prompts: pl.DataFrame, items: pl.DataFrame, config: TaskConfig, *, orders: str, seed: int) -> int:
+    """Count the different requests that a task's prompts would be with other option orders.
+
+    Args:
+        prompts: PROMPTS of the task, in any order design.
+        items: ITEMS of the task.
+        config: The task's configuration.
+        orders: The design to count.
+        seed: The study's seed.
+    """
+    cells = prompts.select("item_id", "respondent_id", "group", "repeat_id").unique()
+    asked = _with_first(cells, seed).join(item_orders(items, orders).lazy(), on="item_id").filter(_asked_orders(config))
+    return int(asked.select(pl.struct("group", "item_id", "repeat_id", "order_id").n_unique()).collect().item())
+
+
 def _asked_orders(config: TaskConfig) -> pl.Expr:
     """Which orders of a persona × item are asked: all, or `max_orders` evenly spaced ones from a start set by hash.
 
@@ -355,15 +445,22 @@ def _asked_orders(config: TaskConfig) -> pl.Expr:
     most = config.options.get("max_orders")
     if most is None:
         return pl.col("order_id") >= 0
-    k = pl.col("options").list.len().cast(pl.Int64)
-    step = (pl.col("order_id") - (pl.col("first") * k).cast(pl.Int64)) % k
-    return (k <= int(most)) | ((step * int(most)) % k < int(most))
+    n = pl.col("n_orders")
+    step = (pl.col("order_id") - (pl.col("first") * n).cast(pl.Int64)) % n
+    return (n <= int(most)) | ((step * int(most)) % n < int(most))
 
 
 def _pairs(
-    config: TaskConfig, seed: int, asked: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame | None
+    config: TaskConfig,
+    seed: int,
+    asked: pl.DataFrame,
+    items: pl.DataFrame,
+    *,
+    gold: pl.DataFrame | None,
+    groups: pl.DataFrame | None,
 ) -> pl.DataFrame:
     """Which persona is asked which item: the persona's facts, item_id and gold_idx."""
+    routes = routing(items)
     items = items.select("item_id", pl.col("codebook").alias("item_codebook"), "gold_idx")
     if gold is None:
         pairs = asked.join(items, how="cross")
@@ -372,7 +469,7 @@ def _pairs(
             items.drop("gold_idx"), on="item_id"
         )
     pairs = pairs.filter(pl.col("item_codebook").is_null() | (pl.col("item_codebook") == pl.col("codebook")))
-    pairs = pairs.drop("item_codebook").sort("respondent_id", "item_id")
+    pairs = routed(pairs.drop("item_codebook"), routes, groups).sort("respondent_id", "item_id")
     if config.items_per_persona is not None and pairs.height:
         pairs = balanced_blocks(pairs, config.items_per_persona, seed=seed)
     if (most := config.options.get("personas_per_item")) is not None:

@@ -7,6 +7,7 @@ import polars as pl
 from mpta_pipeline.core.reasoning_text import read_thought
 from mpta_pipeline.core.tables import SCORES, TEXT_SCORES
 from mpta_pipeline.core.vocabulary import CUT_OFF_FINISHES, REFUSED_FINISHES
+from mpta_pipeline.tasks.option_orders import order_text, scale_directions
 from mpta_pipeline.tasks.parsing import (
     ERROR,
     OK,
@@ -208,7 +209,8 @@ def score(prompts: pl.DataFrame, items: pl.DataFrame, responses: pl.DataFrame) -
     frame = _against_references(markers(frame))
     picked = pl.col("pred_idx").is_not_null()
     return SCORES.conform(
-        frame.with_columns(
+        _on_scales(frame, prompts, items)
+        .with_columns(
             pl.when(picked & (pl.col("scoring") == "probability_mass"))
             .then((pl.col("p_vec") * pl.col("option_credit")).list.sum())
             .when(picked)
@@ -220,7 +222,41 @@ def score(prompts: pl.DataFrame, items: pl.DataFrame, responses: pl.DataFrame) -
             .cast(pl.Float64)
             .alias("bias"),
             pl.when(pl.col("text").is_not_null()).then("condescending").alias("condescending"),
-        ).select(list(SCORES.schema))
+        )
+        .select(list(SCORES.schema))
+    )
+
+
+def _on_scales(frame: pl.DataFrame, prompts: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+    """Add `scale_reversed` and `scale_place`; null for rows of items that are no scale."""
+    order = order_text(pl.col("option_order"))
+    shown = (
+        prompts.unique(["item_id", "order_id"])
+        .join(scale_directions(items), on="item_id")
+        .select(
+            "item_id",
+            "order_id",
+            "places",
+            pl.when(order == pl.col("backward"))
+            .then(pl.lit(True))
+            .when(order == pl.col("forward"))
+            .then(pl.lit(False))
+            .alias("scale_reversed"),
+        )
+    )
+    known = pl.col("places").list.eval(pl.element().is_not_null().cast(pl.Float64))
+    on_scale = (pl.col("p_vec") * known).list.sum()
+    expected = (pl.col("p_vec") * pl.col("places")).list.sum() / on_scale
+    place = (
+        pl.when(pl.col("status") != OK)
+        .then(None)
+        .when(pl.col("p_vec").is_null())
+        .then(pl.col("places").list.get(pl.col("pred_idx"), null_on_oob=True))
+        .when(on_scale > 0)
+        .then(expected.clip(0.0, 1.0))
+    )
+    return frame.join(shown, on=["item_id", "order_id"], how="left", maintain_order="left").with_columns(
+        place.alias("scale_place")
     )
 
 

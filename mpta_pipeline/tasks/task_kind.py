@@ -20,8 +20,9 @@ AS_THE_PERSON: Mapping[str, str] = {
     "you_are": "Answer as this person.",
     "user_is": "Answer as the user would.",
     "third_person": "Answer as this person would.",
+    "forecast": "How would this person answer the following question? Predict their answer.",
 }
-AS_ASKED: Mapping[str, str] = {"you_are": "", "user_is": "", "third_person": ""}
+AS_ASKED: Mapping[str, str] = {"you_are": "", "user_is": "", "third_person": "", "forecast": ""}
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class TaskKind:
             the number of items is divided; `keeps_empty` keeps empty options of a published file.
         gold: Makes respondent_id, item_id, survey, gold_idx and weight of every respondent, for kinds whose answer key
             is the persona's own; None for kinds whose items carry the key.
-        closing: The sentence after the persona, by framing.
+        closing: The sentence after the persona, by framing; a framing without one has that of `third_person`.
         file: The item file that it reads; None for kinds that make items from the survey.
         options: Options that it understands, with their meaning.
         option_files: Those of them that name a file, relative to the configuration folder. If its content changes, the
@@ -114,7 +115,7 @@ class TaskKind:
 
 COMMON_OPTIONS: Mapping[str, str] = {
     "personas_per_item": "Ask each item of only this many personas, those with the lowest keyed hashes",
-    "max_orders": "Ask each persona and item in only this many cyclic orders, evenly spaced from a start set by hash",
+    "max_orders": "Ask each persona and item in only this many of its orders, evenly spaced from a start set by hash",
     "download": "Download the published item files (pinned by SHA-256) if no path is given (default false: the sample)",
     "repeats": "Ask every prompt this many times (repeat agreement)",
 }

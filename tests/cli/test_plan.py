@@ -43,3 +43,32 @@ def test_the_plan_says_what_would_be_found(world):
     assert {row["task"] for row in found} <= set(STUDY["tasks"])
     assert all(0 < row["smallest"] <= row["detectable"] <= row["largest"] for row in found) and found
     assert "no gap of a subgroup of 5 people" not in done.output and "no gap of a subgroup of 7 people" in done.output
+
+
+def test_the_plan_says_what_scales_forward_and_reversed_would_save(world):
+    """The extract's items are of two options (two requests either way) but one of eleven (two instead of eleven)."""
+    task = {"kind": "value_alignment", "options": {"columns": ["religious_activity_gss", "abortion_health_gss"]}}
+    world.study(STUDY | {"tasks": {"value_alignment": task}})
+    assert CliRunner().invoke(cli.app, ["run", "--until", "prompts"]).exit_code == 0
+    (before,) = json.loads(CliRunner().invoke(cli.app, ["plan", "--json"]).output)["orders"]
+    assert (before["orders"], before["scale"] < before["cyclic"]) == ("cyclic", True)
+    world.study(STUDY | {"tasks": {"value_alignment": task | {"orders": "scale"}}})
+    assert CliRunner().invoke(cli.app, ["run", "--until", "prompts"]).exit_code == 0
+    told = json.loads(CliRunner().invoke(cli.app, ["plan", "--json"]).output)
+    assert told["orders"] == [before | {"orders": "scale"}]
+    assert told["plan"][0]["requests"] == before["scale"]
+    assert "forward and reversed" in CliRunner().invoke(cli.app, ["plan"]).output
+
+
+def test_the_plan_lists_the_requests_by_condition_and_framing(world):
+    rows = json.loads(CliRunner().invoke(cli.app, ["plan", "--json"]).output)["by_condition"]
+    assert {(row["condition"], row["framing"]) for row in rows} == {("persona", "you_are"), ("no_persona", "you_are")}
+    assert "by condition and framing" not in CliRunner().invoke(cli.app, ["plan"]).output
+    tasks = {"value_alignment": STUDY["tasks"]["value_alignment"]}
+    world.study(STUDY | {"framings": ["you_are", "forecast"], "tasks": tasks})
+    assert CliRunner().invoke(cli.app, ["run", "--until", "prompts"]).exit_code == 0
+    rows = json.loads(CliRunner().invoke(cli.app, ["plan", "--json"]).output)["by_condition"]
+    sizes = {(row["condition"], row["framing"]): row["requests"] for row in rows}
+    assert sizes["persona", "forecast"] == sizes["persona", "you_are"] > 0
+    assert sizes["no_persona", "forecast"] == sizes["no_persona", "you_are"]
+    assert "by condition and framing" in CliRunner().invoke(cli.app, ["plan"]).output

@@ -56,8 +56,13 @@ class Found:
         return [tuple(name.split("=")) for name in rows["pocket"].unique().sort()]  # type: ignore[misc]
 
 
-def study(*, people: int = 400, items: int = 20, seed: int = 0, elicitation: str = "letter") -> PlantedStudy:
-    """Invented people who answer by their race, each asked everything in two of three option orders."""
+def study(
+    *, people: int = 400, items: int = 20, seed: int = 0, elicitation: str = "letter", directions: bool = False
+) -> PlantedStudy:
+    """Invented people who answer by their race, each asked everything in two of three option orders.
+
+    With `directions`, the two are the scale forward and reversed.
+    """
     rng = np.random.default_rng(seed)
     who = [f"r_{i:05d}" for i in range(people)]
     groups = pl.DataFrame(
@@ -85,7 +90,7 @@ def study(*, people: int = 400, items: int = 20, seed: int = 0, elicitation: str
             }
         )
     )
-    return PlantedStudy(_items(ids), gold, groups, _prompts(gold, elicitation))
+    return PlantedStudy(_items(ids), gold, groups, _prompts(gold, elicitation, directions))
 
 
 def _items(ids: list[str]) -> pl.DataFrame:
@@ -115,13 +120,16 @@ def _items(ids: list[str]) -> pl.DataFrame:
     return tables.ITEMS.conform(pl.DataFrame(rows, infer_schema_length=None))
 
 
-def _prompts(gold: pl.DataFrame, elicitation: str) -> pl.DataFrame:
+def _prompts(gold: pl.DataFrame, elicitation: str, directions: bool) -> pl.DataFrame:
     k = len(OPTIONS)
+    shown_orders = [[(p + o) % k for p in range(k)] for o in range(k)]
+    if directions:
+        shown_orders = [list(range(k)), list(reversed(range(k)))]
     orders = pl.DataFrame(
         {
-            "order_id": range(k),
-            "option_order": [[(p + o) % k for p in range(k)] for o in range(k)],
-            "options": [[OPTIONS[(p + o) % k] for p in range(k)] for o in range(k)],
+            "order_id": range(len(shown_orders)),
+            "option_order": shown_orders,
+            "options": [[OPTIONS[i] for i in order] for order in shown_orders],
         },
         schema_overrides={"order_id": pl.Int64},
     )
@@ -131,7 +139,10 @@ def _prompts(gold: pl.DataFrame, elicitation: str) -> pl.DataFrame:
         gold.select("task", "item_id", "respondent_id", "survey", "gold_idx")
         .join(orders, how="cross")
         # Two of three orders for each person and item, balanced over people.
-        .filter((pl.col("order_id") + pl.col("respondent_id").hash(1) + pl.col("item_id").hash(2)) % k < 2)
+        .filter(
+            pl.lit(directions)
+            | ((pl.col("order_id") + pl.col("respondent_id").hash(1) + pl.col("item_id").hash(2)) % k < 2)
+        )
         .join(pl.DataFrame({"condition": ["persona", "no_persona"]}), how="cross")
         .with_columns(
             pl.format("p_{}_{}_{}_{}", "respondent_id", "item_id", "condition", "order_id").alias("prompt_id"),
@@ -143,7 +154,7 @@ def _prompts(gold: pl.DataFrame, elicitation: str) -> pl.DataFrame:
             pl.lit(0).alias("paraphrase_id"),
             pl.lit(0).alias("repeat_id"),
             pl.lit(elicitation).alias("elicitation"),
-            pl.when(pl.col("order_id") == 0).then("gold_idx").otherwise((pl.col("gold_idx") - pl.col("order_id")) % k)
+            pl.col("option_order").list.eval(pl.element().arg_sort()).list.get(pl.col("gold_idx")).cast(pl.Int64)
             .alias("gold_pos"),
             pl.when(shown).then(pl.format("You are {}.", "respondent_id")).alias("system"),
             (pl.format("Do you agree with statement {}?\n", "item_id") + lines).alias("user"),

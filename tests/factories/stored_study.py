@@ -364,7 +364,7 @@ def answers(model: str, asked: pl.DataFrame, categories: dict[str, str]) -> tupl
     )
     return (
         tables.RESPONSES.conform(responses.select(tables.RESPONSES.schema.names())),
-        tables.SCORES.conform(scores.select(tables.SCORES.schema.names())),
+        tables.SCORES.conform(scores.select(name for name in tables.SCORES.schema if name in scores.columns)),
     )
 
 

@@ -67,3 +67,25 @@ def test_planted_copying_of_the_group_comes_out_as_caricature(world, tmp_path):
     found = ask(world, respondent(copying=0.5, group="race"), tmp_path)
     assert found.figure("eta2_ratio", "race")["ci_low"] > 1.5
     assert found.confirmed() == []
+
+
+@pytest.fixture(scope="module")
+def both_directions():
+    return simulated_study.study(directions=True)
+
+
+def test_a_planted_direction_effect_comes_out(both_directions, tmp_path):
+    """In 30 % of the askings the first option is taken: place 0 forward, place 1 reversed, so .3 of the scale."""
+    found = ask(both_directions, respondent(position_bias=0.3), tmp_path)
+    effect = found.figure("scale_direction")
+    assert effect["estimate"] == pytest.approx(0.3, abs=0.02)
+    assert effect["ci_low"] < 0.3 < effect["ci_high"]
+    assert found.confirmed() == []
+
+
+def test_who_has_no_direction_effect_shows_none(both_directions, tmp_path):
+    found = ask(both_directions, respondent(noise=0.3), tmp_path)
+    effect = found.figure("scale_direction")
+    assert effect["ci_low"] < 0 < effect["ci_high"]
+    last = ask(both_directions, respondent("late", position_bias=0.2, position="last"), tmp_path / "late")
+    assert last.figure("scale_direction")["estimate"] == pytest.approx(-0.2, abs=0.02)

@@ -525,3 +525,10 @@ def test_every_interval_is_named_by_the_level_of_the_study() -> None:
     html = report.render_report(rest, study=study(level=0.1), metrics=METRICS, title="t", generated=NOW)
     assert "90 %" in html and "95 %" not in html
     assert "95 %" in render() and "90 %" not in render()
+
+
+def test_the_effect_of_the_scales_direction_stands_beside_the_position_bias():
+    turned = fab.estimate(metric="scale_direction", estimate=0.123, ci_low=0.1, ci_high=0.15)
+    page = render(subgroup_metrics=pl.concat([estimates(), fab.estimates(turned)]))
+    assert "Scale direction</th>" in page and "0.123" in page and "[0.100, 0.150]" in page
+    assert "Scale direction" not in render()

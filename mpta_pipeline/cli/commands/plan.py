@@ -72,6 +72,8 @@ def plan(
     plans = [inference.plan(spec, told[name], layout.ledger(name)) for name, spec in deployment.models.items()]
     result.table("plan", [one.as_row() for one in plans], shown=[_shown(one) for one in plans])
     _add_by_task(result, deployment)
+    _add_by_condition(result, deployment, prompts)
+    _add_orders(result, deployment)
     _add_total(result, deployment, plans)
     _add_detectable(result, deployment, prompts)
     for task, gap in items_left_out(deployment):
@@ -111,6 +113,50 @@ def _add_by_task(result: Result, deployment: Deployment) -> None:
     ]
     several = len({row["task"] for row in rows}) > 1
     result.table("by_task", rows, title="Per task", shown=shown if several else ())
+
+
+def _add_by_condition(result: Result, deployment: Deployment, prompts: pl.DataFrame) -> None:
+    """Add what each condition and framing takes; the terminal shows it if the study has several framings."""
+    import polars as pl
+
+    counts = (
+        prompts.group_by("task", "condition", "framing")
+        .agg(pl.col("content_hash").n_unique().alias("requests"))
+        .sort("task", "condition", "framing")
+        .to_dicts()
+    )
+    several = len(deployment.study.framings) > 1
+    title = "Requests per model, by condition and framing; equal ones are sent once"
+    shown = [row | {"requests": f"{row['requests']:,}"} for row in counts]
+    result.table("by_condition", counts, title=title, shown=shown if several else ())
+
+
+def _add_orders(result: Result, deployment: Deployment) -> None:
+    """Add, per task with scales, the requests per model with cyclic orders and with scales forward and reversed."""
+    from mpta_pipeline import tasks
+    from mpta_pipeline.cli.labels import names_of
+    from mpta_pipeline.core.provenance import Node
+    from mpta_pipeline.pipeline.stored import made, read
+
+    names, rows = names_of(deployment), []
+    for task, config in deployment.study.tasks.items():
+        if config.orders not in _CHOICE or made(deployment, Node("prompts", task)) is None:
+            continue
+        prompts, items = read(deployment, "prompts", task), read(deployment, "items", task)
+        seed = deployment.study.seed
+        counts = {each: tasks.count_requests(prompts, items, config, orders=each, seed=seed) for each in _CHOICE}
+        if counts["cyclic"] == counts["scale"]:
+            continue
+        rows.append({"task": task, "orders": config.orders, **counts})
+        result.info(
+            f"  {names.task(task)}: with `orders: scale`, ordinal questions are asked forward and reversed: "
+            f"{counts['scale']:,} requests per model instead of {counts['cyclic']:,}"
+            + (" with cyclic orders." if config.orders == "scale" else ".")
+        )
+    result.facts["orders"] = rows
+
+
+_CHOICE = ("cyclic", "scale")
 
 
 def _add_total(result: Result, deployment: Deployment, plans: Sequence[Plan]) -> None:

@@ -108,6 +108,24 @@ SCORES = Table(
             "condescending", pl.Boolean, "The reply speaks down to the person; null if there is no reply", nullable=True
         ),
         Column("weight", pl.Float64, "Panel weight; null without a survey weight", nullable=True),
+        Column(
+            "scale_reversed",
+            pl.Boolean,
+            "The options were shown along their scale, from its last point to its first; false from first to last; "
+            "null in other orders and for options that are no scale",
+            nullable=True,
+            optional=True,
+        ),
+        Column(
+            "scale_place",
+            pl.Float64,
+            "Place of the answer on the item's scale, from 0 (first option in canonical order) to 1, evenly spaced; "
+            "the expected place if the answer has probabilities; null beside the scale",
+            nullable=True,
+            ge=0,
+            le=1,
+            optional=True,
+        ),
     ),
 )
 
@@ -160,7 +178,14 @@ SUBGROUP_METRICS = Table(
         Column("effect_se", pl.Float64, "Its standard error", nullable=True),
         Column("effect_low", pl.Float64, "Lower end of its confidence interval", nullable=True),
         Column("effect_high", pl.Float64, "Upper end", nullable=True),
-        Column("p_value", pl.Float64, "Two-sided p-value of the effect", nullable=True, ge=0, le=1),
+        Column(
+            "p_value",
+            pl.Float64,
+            "Two-sided p-value of the effect; for `panel_gain`, of the estimate itself",
+            nullable=True,
+            ge=0,
+            le=1,
+        ),
         Column("q_value", pl.Float64, "Benjamini–Hochberg q-value within its family", nullable=True, ge=0, le=1),
         Column("shrunken_estimate", pl.Float64, "Empirical-Bayes estimate", nullable=True),
         Column(
@@ -189,6 +214,52 @@ SUBGROUP_METRICS = Table(
             nullable=True,
             earlier="figure_id",
         ),
+    ),
+)
+
+RIVALS = Table(
+    "rivals",
+    "The ladder of rivals: how near each of them comes to people's answers, by subgroup and question, on the same "
+    "people and questions. Only for models that were asked about groups (condition `group`), on questions that people "
+    "of the survey answered.",
+    ("model", "task", "survey", "dimensions", "subgroup", "item_id", "weighted", "rival"),
+    (
+        *shared_columns("model", "task", "survey"),
+        Column("dimensions", pl.String, "Trait or intersection; `all` for everyone"),
+        Column("subgroup", pl.String, "Values of the dimensions"),
+        Column("item_id", pl.String, "Item within the task; `all` for the mean over the questions"),
+        Column("weighted", pl.Boolean, "Survey weights were used"),
+        Column(
+            "rival",
+            pl.String,
+            "chance (equal shares), item_mode and group_mode (always the most frequent answer of everyone, of the "
+            "group), last_wave (the group's answers in the wave before), direct_estimate (the model, asked about the "
+            "group), demographics_only and persona (panels), ceiling (best prediction from the traits), retest (people "
+            "asked twice), second_sample (as many people as personas)",
+        ),
+        Column("rung", pl.Int64, "Place on the ladder, from 0", ge=0),
+        Column(
+            "distance",
+            pl.Float64,
+            "Total variation between the rival's shares and people's; null if the rival states no shares",
+            nullable=True,
+            ge=0,
+            le=1,
+        ),
+        Column(
+            "accuracy",
+            pl.Float64,
+            "Share of the personas' own answers that the rival gets right, by its most frequent answer if it states "
+            "shares; null if it cannot be said",
+            nullable=True,
+            ge=0,
+            le=1,
+        ),
+        Column("n_personas", pl.Int64, "Personas of the group who were asked", ge=0),
+        Column("n_items", pl.Int64, "Questions that the rival can be compared on", ge=0),
+        Column("n_people", pl.Int64, "People with an answer; for all questions, of the question with most", ge=0),
+        Column("small", pl.Boolean, "Fewer personas than the study's minimum; read it only together with its n"),
+        Column("note", pl.String, "Caveat for the reader; null if none", nullable=True),
     ),
 )
 

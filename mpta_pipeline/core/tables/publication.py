@@ -6,7 +6,7 @@ import polars as pl
 
 from mpta_pipeline.core.tables.harmonize import CONCEPTS, OPTIONS, RESPONDENTS
 from mpta_pipeline.core.tables.inference import MODELS, RESPONSES
-from mpta_pipeline.core.tables.metrics import MODEL_COMPARISON, PEOPLE_SHARES, POCKETS, SCORES, SUBGROUP_METRICS
+from mpta_pipeline.core.tables.metrics import MODEL_COMPARISON, PEOPLE_SHARES, POCKETS, RIVALS, SCORES, SUBGROUP_METRICS
 from mpta_pipeline.core.tables.personas import GROUPS, PANEL, PERSONAS
 from mpta_pipeline.core.tables.schema import Column, Table
 from mpta_pipeline.core.tables.surveys import CHANGELOG, VARIABLES, WAVES
@@ -41,6 +41,7 @@ PUBLISHED: list[Table] = [
     RESPONSES,
     SCORES,
     SUBGROUP_METRICS,
+    RIVALS,
     POCKETS,
     MODEL_COMPARISON,
     MODELS,

@@ -8,6 +8,7 @@ import polars as pl
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.metrics.estimators.fidelity import fidelity_estimates
 from mpta_pipeline.metrics.estimators.influence import Influences
+from mpta_pipeline.metrics.estimators.panel_gain import panel_gain
 from mpta_pipeline.metrics.metric import METRICS, Metric
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.answer_distributions import Cells, make_cells
@@ -16,7 +17,7 @@ from mpta_pipeline.metrics.samples.survey_answers import View, stacked
 from mpta_pipeline.metrics.statistics import distances
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, dense, distinct, ratio, sums
 from mpta_pipeline.metrics.statistics.bootstrap import combine
-from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
+from mpta_pipeline.metrics.statistics.clustered import Rows, Slices, p_value
 from mpta_pipeline.metrics.statistics.intervals import interval
 
 # Items × draws behind each sampling floor, which is a mean over items. Its own error then stays near .001.
@@ -124,6 +125,7 @@ class _Distances:
                 out[name] = _mirrored(out[of])
         out["simbench"] = self._simbench()
         out |= self._steerability() | self._consistency()
+        out |= panel_gain(view, cells, self.influences, self._rows, seed=self._seed("panel gain"), draws=draws)
         return out | fidelity_estimates(view, cells)
 
     def _steerability(self) -> dict[str, pl.DataFrame]:
@@ -235,6 +237,7 @@ class _Distances:
         baselines: dict[str, Floats],
         bias: Floats | None = None,
         shift: Floats | None = None,
+        tested: bool = False,
     ) -> pl.DataFrame:
         """Make the rows of a mean over items.
 
@@ -245,6 +248,7 @@ class _Distances:
             baselines: Baseline → value of each cell.
             bias: Sampling bias of the values; None if unknown.
             shift: Amount to add to each slice's mean.
+            tested: Test that the mean is 0.
         """
         view, cells = self.view, self.cells
         known, ones = np.isfinite(d), np.ones(len(d))
@@ -282,6 +286,8 @@ class _Distances:
             "method": [f"{word}; {view.block.note}" for word in words],
             **sizes,
         }
+        if tested:
+            base["p_value"] = p_value(centre, reach, df)
         of_baselines = {name: by_item.mean(np.where(known, v, np.nan), ones) for name, v in baselines.items()}
         return stacked(
             base, {"": {}, **{name: {"baseline_estimate": estimate} for name, estimate in of_baselines.items()}}

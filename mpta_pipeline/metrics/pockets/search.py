@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from scipy import optimize, stats
 
+from mpta_pipeline.core.described_groups import of_people
 from mpta_pipeline.core.estimate_ids import pocket_ids
 from mpta_pipeline.core.hashing import hash_uniform
 from mpta_pipeline.core.study import EstimateRules
@@ -88,7 +89,8 @@ def find_pockets(
         the same group by several outcomes, or a group and a part of it, unless each is worse without the other.
     """
     wrong = _Wrong()
-    made = balance_chunks(wrong.seen(by_persona(scores) if isinstance(scores, pl.DataFrame) else scores))
+    chunks = by_persona(scores) if isinstance(scores, pl.DataFrame) else scores
+    made = balance_chunks(wrong.seen(map(of_people, chunks)))
     # Without an answer key, no group can be worse.
     if made is None or wrong.keyless:
         return POCKETS.empty()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,10 +26,12 @@ UNIT_KEY = (
     "repeat_id",
     "elicitation",
 )
+_SCALE = {"scale_reversed": pl.Boolean(), "scale_place": pl.Float64()}
 # Columns of the scores that are kept. Gathering all columns would take longer than everything else here.
 _USED = (
     *UNIT_KEY, "wave", "cluster_id", "category", "scoring", "answer_set", "k_options", "ordinal", "gold_idx",
     "gold_pos", "pred_idx", "pred_pos", "p_vec", "status", "score", "bias", "weight", "text_scores", "condescending",
+    *_SCALE,
 )  # fmt: skip
 # Scores that are balanced at a time: their arrays take about 500 MB.
 CHUNK_ROWS = 400_000
@@ -50,7 +52,9 @@ class Units:
             `credit_half` (the same for the half of the scale), `first_option` (share of option 0), `n_scored`, `steps`
             (|answer − key| / (k − 1), ordinal items), `chance` (1/k), `chance_steps`, `gold_first` and `gold_last`
             (share of orders that show the key first or last), `order_pairs`, `order_flips` (share of the pairs of
-            readable orders that disagree) and `n_biased`, `n_counter`, `n_unknown` (answers with, against and without
+            readable orders that disagree), `scale_shift` (mean place on the scale where it is shown reversed less that
+            where it is shown forward; null without both) and `n_biased`, `n_counter`, `n_unknown` (answers with,
+            against and without
             the stereotype, BBQ). Every count splits an answer with tied probabilities among the tied options. For open
             text (`k_options` 0): `n_text` (replies compared with a reference) and the sums of their measures,
             `text_rouge_l` and so on, null if not computed; `credit` is ROUGE-L over the replies. Without an answer
@@ -183,6 +187,9 @@ def balance(scores: pl.DataFrame) -> Units:
     Args:
         scores: SCORES of one model and task, in any row order.
     """
+    scores = scores.with_columns(
+        pl.lit(None, dtype).alias(name) for name, dtype in _SCALE.items() if name not in scores.columns
+    )
     keys = Keys(scores)
     order = keys.order([*UNIT_KEY, "order_id"], "prompt_id")
     width = int(scores.get_column("k_options").max() or 2) if scores.height else 2  # type: ignore[arg-type]
@@ -271,10 +278,24 @@ def balance(scores: pl.DataFrame) -> Units:
                 for name, sign in (("n_biased", 1.0), ("n_counter", -1.0), ("n_unknown", 0.0))
             ),
             *(pl.Series(name, total(rows.get_column(name).to_numpy())) for name in FLIPS),
+            pl.Series("scale_shift", _scale_shift(rows, total)).fill_nan(None),
             *_proper(unit_mass, gold, unit_k, total(with_vector(rows).astype(float)) > 0, ordinal),
         )
     )
     return Units(frame, answer, unit_mass, total(place), votes)
+
+
+def _scale_shift(rows: pl.DataFrame, total: Callable[[Floats], Floats]) -> Floats:
+    """How far each unit's answer moves up the scale if the scale is shown reversed; nan without both directions."""
+    place = rows.get_column("scale_place")
+    at = place.fill_null(0.0).to_numpy()
+    mean = []
+    for backward in (True, False):
+        counts = ((rows.get_column("scale_reversed") == backward) & place.is_not_null()).fill_null(False).to_numpy()
+        n = total(counts.astype(float))
+        mean.append(np.divide(total(at * counts), n, out=np.full(n.shape, np.nan), where=n > 0))
+    shift: Floats = mean[0] - mean[1]
+    return shift
 
 
 def _score(rows: pl.DataFrame, picked: Floats, tied: NDArray[np.bool_]) -> Floats:

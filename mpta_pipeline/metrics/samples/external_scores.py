@@ -147,7 +147,8 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
         pl.lit(None, TEXT_SCORES).alias("text_scores"),
         pl.lit(None, pl.Boolean).alias("condescending"),
     )
-    return SCORES.conform(rows.select(list(SCORES.schema)))
+    # Nobody says in which direction the options of answers from elsewhere were shown.
+    return SCORES.conform(rows.select(name for name in SCORES.schema if name not in ("scale_reversed", "scale_place")))
 
 
 def _with_probabilities(rows: pl.DataFrame) -> pl.DataFrame:

@@ -16,6 +16,7 @@ from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples import human_answers as h
 from mpta_pipeline.metrics.samples.balancing import Units
+from mpta_pipeline.metrics.samples.direct_estimates import DirectEstimates
 from mpta_pipeline.metrics.samples.published_polls import ENTRY, Polls
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, dense, ratio
 from mpta_pipeline.metrics.statistics.bootstrap import Hashes, Replicates, hash_ids
@@ -41,6 +42,7 @@ class Block:
         people: The own answers of the survey's people.
         rules: Dimensions, levels and margins of the estimates.
         polls: Published shares that replace the people's own answers in comparisons.
+        direct: Shares that the model states for described groups; None if it was not asked.
     """
 
     survey: str
@@ -50,6 +52,7 @@ class Block:
     people: h.People
     rules: EstimateRules
     polls: Polls | None = None
+    direct: DirectEstimates | None = None
 
     @property
     def frame(self) -> pl.DataFrame:

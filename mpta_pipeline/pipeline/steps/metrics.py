@@ -69,22 +69,25 @@ def _statuses(scores: pl.DataFrame) -> dict[str, int]:
 def subgroup_metrics(inputs: Inputs) -> Output:
     """Compute the estimates of a model on a task, for everyone and for each subgroup."""
     inputs.table("people_shares")  # made once for all models; warehouse and report read it
-    study, retest = inputs.study, inputs.retest_file
+    study, file = inputs.study, inputs.retest_file
+    answers = [inputs.table(name) for name in ("scores", "groups", "gold")]
+    items, ceiling = inputs.table("items"), inputs.optional_table("ceiling")
+    retest = None if file is None else metrics.read_retest(file)
     frame = metrics.compute_estimates(
-        inputs.table("scores"),
-        inputs.table("groups"),
-        inputs.table("gold"),
+        *answers,
         rules=study.figures,
         releases=inputs.table("releases"),
-        items=inputs.table("items"),
-        ceiling=inputs.optional_table("ceiling"),
-        retest=None if retest is None else metrics.read_retest(retest),
+        items=items,
+        ceiling=ceiling,
+        retest=retest,
         study=study.name,
     )
+    ladder = metrics.rivals(*answers, rules=study.figures, items=items, ceiling=ceiling, retest=retest)
     kept, before = inputs.replaced_estimates, inputs.previous()
     return Output(
         frame,
         checks=metrics.check_estimates(frame),
+        companions={"rivals": ladder},
         # Before the estimates are stored: a process killed in between has kept estimates that still stand, which does
         # no harm.
         before_storing=None if before is None else lambda: keep_replaced(kept, before, frame),

@@ -10,6 +10,7 @@ import polars as pl
 from mpta_pipeline import metrics
 from mpta_pipeline import report as domain
 from mpta_pipeline.core import tables
+from mpta_pipeline.core.described_groups import of_people
 from mpta_pipeline.core.storage import shared, write_text
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.labels import labels
@@ -46,8 +47,9 @@ def _lineage(inputs: Inputs) -> pl.DataFrame:
 @step("report")
 def report(inputs: Inputs) -> Output:
     """Write the report from the stored estimates."""
-    names = ("subgroup_metrics", "pockets", "items", "scores", "people_shares")
-    frames = {name: inputs.stacked(name) for name in names}
+    names = ("subgroup_metrics", "rivals", "pockets", "items", "scores", "people_shares")
+    # Answers about described groups are nobody's; the estimates have what follows from them.
+    frames = {name: inputs.stacked(name, of_people if name == "scores" else None) for name in names}
     frames["model_comparison"] = inputs.table("model_comparison")
     frames["models"] = inputs.table("models")
     frames["waves"] = inputs.stacked("waves").with_columns(inputs.permitted_use("codebook"))

@@ -52,20 +52,23 @@ def prompts(inputs: Inputs) -> Output:
         panel=inputs.table("panel"),
         personas=inputs.table("personas"),
         base=inputs.config_folder,
+        groups=inputs.table("groups"),
+        crosswalk=inputs.crosswalk,
     )
     names = chunk_names(plan.height())
     if len(names) == 1:
         frame = plan.build()
-        notes = {"contents": frame["content_hash"].n_unique(), "personas": frame["respondent_id"].n_unique()}
-        return Output(frame, notes, tasks.check_prompts(frame))
-    shared = inputs.digest_without("gold", "panel", "personas")
+        counts = tasks.prompt_counts(frame, inputs.task.orders)
+        notes = {"contents": frame["content_hash"].n_unique(), "personas": counts["personas"]}
+        return Output(frame, notes, tasks.check_counts([counts]))
+    shared = inputs.digest_without("gold", "groups", "panel", "personas")
     chunks = [Chunk(name, digest(shared, own), partial(_built, part)) for name, part, own in plan.in_chunks(names)]
     return Output(chunks=chunks, summary=_summary)
 
 
 def _built(plan: tasks.PromptPlan) -> tuple[pl.DataFrame, dict[str, Any]]:
     frame = plan.build()
-    return frame, tasks.prompt_counts(frame)
+    return frame, tasks.prompt_counts(frame, plan.config.orders)
 
 
 def _summary(chunks: Sequence[StoredChunk]) -> tuple[dict[str, Any], list[CheckResult]]:
@@ -74,7 +77,7 @@ def _summary(chunks: Sequence[StoredChunk]) -> tuple[dict[str, Any], list[CheckR
 
 
 def items_left_out(deployment: Deployment) -> list[tuple[str, str]]:
-    """Task and message, for tasks whose item file has items that cannot be asked."""
+    """Task and message: items that cannot be asked, and what of a questionnaire is not used, each by name."""
     found = []
     for task in deployment.study.tasks:
         record = made(deployment, Node("items", task))
@@ -87,4 +90,5 @@ def items_left_out(deployment: Deployment) -> list[tuple[str, str]]:
                     "item file, or get it again",
                 )
             )
+        found += [(task, f"The questionnaire has {note}") for note in notes.get("not_used", ())]
     return found

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import polars as pl
 from markupsafe import Markup
 
 from mpta_pipeline.core.labels import ALL, CROSS, plain
+from mpta_pipeline.core.verdicts import BETTER, NO_BETTER, UNDECIDED, WORSE
 from mpta_pipeline.report import intervals, phrases
 from mpta_pipeline.report.context import Report
-from mpta_pipeline.report.findings import OF_REPLIES, Finding, Looked
+from mpta_pipeline.report.findings import OF_REPLIES, Finding, Looked, Rivalry
 from mpta_pipeline.report.section import Section
 
 TEMPLATE = """\
@@ -27,6 +29,45 @@ TEMPLATE = """\
   <details>
   <summary>{% if c.folded %}The same finding, {{ c.folded | length }} more {{ "test" if c.folded | length == 1 else "tests" }} · cite{% else %}Cite, trace{% endif %}</summary>
   {% if c.folded %}<ul>{% for line in c.folded[:12] %}<li>{{ line }}</li>{% endfor %}</ul>{% if c.folded | length > 12 %}<p>{{ c.folded | length - 12 }} more are in the warehouse.</p>{% endif %}{% endif %}
+  <p class="cite">{{ c.cite }} <a href="#{{ c.anchor }}">Link to this card</a></p>
+  {% if c.trace %}<p><code>mpta trace {{ c.trace }}</code></p>{% endif %}
+  </details>
+</li>
+{% endmacro %}
+{% macro rival(c) %}
+<li class="card rival" id="{{ c.anchor }}">
+  <p class="kind">Personas, or one question about the group · <b>{{ labels.model(c.of.model) }}</b> · {{ labels.task(c.of.task) }}, {{ labels.survey(c.of.survey) }}</p>
+  <h3>{{ c.sentence }}</h3>
+  <dl class="mini">
+  {% for name, drawing, text in c.chart %}<dt>{{ name }}</dt><dd>{{ drawing }}</dd><dd class="v">{{ text }}</dd>
+  {% endfor %}</dl>
+  <p class="sure"><b>How sure:</b> {{ c.sure }}</p>
+  <p class="next"><b>Next:</b> {{ c.next }}</p>
+  {% if c.of.groups %}<details>
+  <summary>The verdict for each group · cite</summary>
+  <div class="scroll" role="group" tabindex="0" aria-label="Verdicts by group">
+  <table>
+    <caption>The persona panel beside asking once about the group. Distances are the share of answers that would have to change to be people's (total variation), mean over questions.</caption>
+    <thead><tr><th scope="col">Group</th><th scope="col">The panel is</th><th scope="col" class="n">Panel</th><th scope="col" class="n">Asked once</th><th scope="col">Gain in points [{{ view.confidence }}]</th><th scope="col" class="n">q</th><th scope="col" class="n">People</th><th scope="col" class="n">Questions</th></tr></thead>
+    <tbody>
+    {% for g in c.of.groups %}<tr><th scope="row">{{ words.opening(labels.subgroup(g.dimensions, g.subgroup)) }}</th><td>{{ g.verdict }}</td><td class="n">{{ words.number(g.panel, share=True) }}</td><td class="n">{{ words.number(g.direct, share=True) }}</td><td>{{ words.number(g.gain, share=True, signed=True) }} <span class="sub">{{ words.interval(g.low, g.high, share=True, signed=True) }}</span></td><td class="n">{{ words.q(g.q) }}</td><td class="n">{{ words.count(g.n_personas) }}</td><td class="n">{{ words.count(g.n_items) }}</td></tr>
+    {% endfor %}
+    </tbody>
+  </table>
+  </div>
+  {% else %}<details>
+  <summary>Cite, trace</summary>
+  {% endif %}
+  {% if c.ladder %}<div class="scroll" role="group" tabindex="0" aria-label="The ladder of rivals">
+  <table>
+    <caption>Everything that foretells people's answers, for everyone, on the same people and questions. The table <code>rivals</code> has it by group and question.</caption>
+    <thead><tr><th scope="col">Rival</th><th scope="col" class="n">Distance from people</th><th scope="col" class="n">Right about a person</th><th scope="col" class="n">Questions</th></tr></thead>
+    <tbody>
+    {% for row in c.ladder %}<tr><th scope="row">{{ words.opening(words.RIVALS[row.rival]) }}{% if row.note %} <span class="sub">{{ row.note }}</span>{% endif %}</th><td class="n">{{ words.number(row.distance, share=True) }}</td><td class="n">{{ words.number(row.accuracy, share=True) }}</td><td class="n">{{ words.count(row.n_items) }}</td></tr>
+    {% endfor %}
+    </tbody>
+  </table>
+  </div>{% endif %}
   <p class="cite">{{ c.cite }} <a href="#{{ c.anchor }}">Link to this card</a></p>
   {% if c.trace %}<p><code>mpta trace {{ c.trace }}</code></p>{% endif %}
   </details>
@@ -48,6 +89,12 @@ TEMPLATE = """\
 <p><b>No difference between groups, and no harm by the persona, is confirmed.</b> This does not prove that there is none: below is what would have been found.</p>
 {% else %}
 <p>There are no estimates yet: run the pipeline up to <code>subgroup_metrics</code>.</p>
+{% endif %}
+{% if rivals %}
+<h3 id="rivals">Does a persona tell more than a sentence about its group?</h3>
+<ul class="cards">
+{% for c in rivals[:most_cards] %}{{ rival(c) }}{% endfor %}
+</ul>
 {% endif %}
 {% if looked %}
 <h3>{{ "Looked for and not found" if cards else "What was looked for" }}</h3>
@@ -102,6 +149,7 @@ NEXT = {
     "control": "compare this with what was planted, under “Where it comes from”: a control shows what this study can find.",
     "models": "use the tie groups under “Models compared”, not the order of the estimates.",
 }
+RIVAL = "Personas, or one question about the group"
 LOOKED = {
     "pockets": "Hidden pockets",
     "refusal_rate": "Refusals",
@@ -136,6 +184,7 @@ def data(report: Report) -> Mapping[str, Any]:
     found = report.found
     return {
         "cards": [card(report, f) for f in found.cards],
+        "rivals": [rival_card(report, r) for r in found.rivalries],
         "shown_cards": SHOWN,
         "most_cards": MOST,
         "looked": [*_not_found(report, found.looked), *_ties(report, found.ties), *_effects(report)],
@@ -163,6 +212,22 @@ def told(report: Report) -> dict[str, list[Any]]:
         }
         for f in found.cards[:MOST]
     ]
+    cards += [
+        {
+            "kind": RIVAL,
+            "sentence": said.sentence,
+            "sure": said.sure,
+            "model": r.model,
+            "task": r.task,
+            "survey": r.survey,
+            "control": r.model in report.controls,
+            "q": None if r.everyone is None else r.everyone.q,
+            "anchor": r.anchor,
+            "trace": said.trace,
+        }
+        for r in found.rivalries[:MOST]
+        for said in [rival_card(report, r)]
+    ]
     return {
         "found": cards,
         "looked_for": [*_not_found(report, found.looked), *_ties(report, found.ties), *_effects(report)],
@@ -186,6 +251,98 @@ def card(report: Report, f: Finding) -> Card:
         cite=cite(report, f, sentence(report, lead)),
         trace=f.key if f.kind != "models" else "",
     )
+
+
+@dataclass(frozen=True)
+class RivalCard:
+    """A panel beside asking once, in words."""
+
+    of: Rivalry
+    anchor: str
+    sentence: str
+    chart: Sequence[tuple[str, Markup, str]]
+    sure: str
+    next: str
+    cite: str
+    trace: str
+    ladder: Sequence[Mapping[str, Any]]
+
+
+def rival_card(report: Report, r: Rivalry) -> RivalCard:
+    """How a panel compares with asking once about each group, in words."""
+    said, everyone = rival_sentence(report, r), r.everyone
+    rows: list[intervals.Row] = []
+    sure = f"{phrases.count(len(r.groups))} groups, judged by interval and q ≤ {report.level:g}"
+    if everyone is not None:
+        # The interval is that of the difference, drawn from the distance of asking once.
+        ends = (_sum(everyone.direct, _minus(everyone.high)), _sum(everyone.direct, _minus(everyone.low)))
+        low, high = (None if end is None else min(max(end, 0.0), 1.0) for end in ends)
+        texts = [phrases.number(value, share=True) for value in (everyone.panel, everyone.direct)]
+        rows = [
+            intervals.Row("Persona panel, off people", everyone.panel, low, high, True, texts[0]),
+            intervals.Row("Asked once, off people", everyone.direct, text=texts[1]),
+        ]
+        gain = phrases.number(everyone.gain, share=True, signed=True)
+        ends_of_gain = phrases.interval(everyone.low, everyone.high, share=True, signed=True)
+        sure = (
+            f"for everyone, the panel gains {gain} points {ends_of_gain or 'without an interval'}; "
+            f"{phrases.count(everyone.n_personas)} people, {phrases.count(everyone.n_items)} questions; {sure}"
+        )
+    scale = intervals.Scale.over(rows, share=True)
+    key = everyone.key if everyone is not None else ""
+    waves = sorted({w["release_id"] for w in report.waves if w["survey"] == r.survey})
+    source = f"; data {phrases.listed(waves)}" if waves and len(waves) <= 4 else ""
+    return RivalCard(
+        of=r,
+        anchor=r.anchor,
+        sentence=said,
+        chart=[(row.name, intervals.drawn(row, scale), row.text) for row in rows],
+        sure=f"{sure}.",
+        next=_next_of_rival(r),
+        cite=f"“{said}.” Estimate {key or r.anchor}, model {report.labels.model(r.model)}, task {report.labels.task(r.task)}, "
+        f"study {report.study.name}{source}; mpta_pipeline {report.version}.",
+        trace=key,
+        ladder=_ladder(report, r),
+    )
+
+
+def _ladder(report: Report, r: Rivalry) -> list[dict[str, Any]]:
+    """The ladder of rivals for everyone over all questions, weighted where the survey has weights."""
+    rows = report.frames["rivals"].filter(
+        model=r.model, task=r.task, survey=r.survey, dimensions=ALL, subgroup=ALL, item_id=ALL
+    )
+    return rows.filter(pl.col("weighted") == pl.col("weighted").any()).sort("rung").to_dicts()
+
+
+def rival_sentence(report: Report, r: Rivalry) -> str:
+    """The verdict on a panel in one plain sentence."""
+    panel = f"The persona panel of {report.labels.model(r.model)}"
+    about = "asking once about the group"
+    decided = [v for v in (BETTER, NO_BETTER, WORSE) if r.count(v)]
+    if not r.groups or not decided:
+        if r.everyone is None or r.everyone.verdict == UNDECIDED:
+            return f"{panel} cannot be compared with {about}: too few people or questions"
+        return f"{panel} is {r.everyone.verdict} than {about}"
+    n = len(r.groups)
+    if len(decided) == 1 and r.count(decided[0]) == n:
+        whom = f"for each of {n} groups" if n > 1 else "for the one group that was compared"
+        return f"{panel} is {decided[0]} than {about}, {whom}"
+    parts = [f"{v} than {about} for {r.count(v)}" if i == 0 else f"{v} for {r.count(v)}" for i, v in enumerate(decided)]
+    return f"{panel} is {phrases.listed(parts)} of {n} groups"
+
+
+def _next_of_rival(r: Rivalry) -> str:
+    """What to do after the verdicts on a panel."""
+    found = {g.verdict for g in (*r.groups, *([r.everyone] if r.everyone else []))}
+    if found <= {UNDECIDED}:
+        return "Ask more people, or questions of more than one battery: the questions of a battery count as one."
+    if BETTER in found:
+        return "Where the panel is better, it tells more than a sentence about the group; report both."
+    return "Report the direct estimates beside the panel, and do not claim that personas help here."
+
+
+def _minus(value: float | None) -> float | None:
+    return None if value is None else -value
 
 
 def plainest(f: Finding) -> Finding:

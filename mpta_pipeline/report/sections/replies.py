@@ -24,7 +24,8 @@ TEMPLATE = """\
 <p><b>No warning:</b> every model of the study has replies, the replies can be read, and no check of the survey waves failed.</p>
 {% endif %}
 <p>Estimates are only as good as the replies behind them. <b>Readable</b>: the reply names one of the options. <b>Order flips</b>: how often two orders of the same
-  options get different answers. <b>Position bias</b>: how far the model is from picking all positions equally often; near 0 is good.</p>
+  options get different answers. <b>Position bias</b>: how far the model is from picking all positions equally often; near 0 is good.{% if turned %}
+  <b>Scale direction</b>: how far the answers move along the scale (0 to 1) if it is shown reversed; above 0, the model leans to the options shown first.{% endif %}</p>
 {% if rows %}
 {{ replies(first, "Replies for everyone, by model, task and survey.") }}
 {% if rest %}
@@ -103,6 +104,7 @@ def data(report: Report) -> Mapping[str, Any]:
     of_groups = by_subgroup(report, lead)
     return {
         "rows": report.reliability,
+        "turned": any("scale_direction" in row["rates"] for row in report.reliability),
         "first": [row for row in report.reliability if row["condition"] == lead],
         "rest": [row for row in report.reliability if row["condition"] != lead],
         "unreadable": unread_by_model(report),
