@@ -191,6 +191,12 @@ def frames(
         yield _decoded(places, codes, raws, utf8=layout.utf8)
 
 
+def _numbers_of_raws(codes: Bytes) -> npt.NDArray[np.int32]:
+    """Return for each raw cell its place among the raw cells."""
+    counted: npt.NDArray[np.int32] = np.cumsum((codes == RAW).reshape(-1), dtype=np.int32) - np.int32(1)
+    return counted.reshape(codes.shape)
+
+
 def _plain(body: Words, words: int, offset: int, limit: int, size: int) -> Iterator[tuple[Bytes, Words]]:
     """Yield the rows of a file that is not packed, as if each cell were a raw one."""
     if (offset + limit) * words > len(body):
@@ -279,11 +285,11 @@ def _decoded(places: dict[str, Variable], codes: Bytes, raws: Words, *, utf8: bo
     cells[raw] = small
     odd = np.zeros(codes.shape, dtype=bool)
     odd[raw] = other
-    has_odd, has_blanks = odd.any(axis=0), (codes == BLANKS).any(axis=0)
+    has_odd, has_blanks = np.asarray(odd.any(axis=0)), np.asarray((codes == BLANKS).any(axis=0))
     texts = any(variable.width for variable in places.values())
     number_of_raw = None
     if texts or has_odd.any():
-        number_of_raw = (np.cumsum(raw.reshape(-1), dtype=np.int64) - 1).reshape(codes.shape)
+        number_of_raw = _numbers_of_raws(codes)
     by_column = np.ascontiguousarray(cells.T)
     columns: dict[str, pl.Series] = {}
     for name, variable in places.items():
@@ -308,7 +314,7 @@ def _decoded(places: dict[str, Variable], codes: Bytes, raws: Words, *, utf8: bo
 def _floats(
     column: pl.Series,
     odd: npt.NDArray[np.bool_],
-    number_of_raw: npt.NDArray[np.int64],
+    number_of_raw: npt.NDArray[np.int32],
     numbers: npt.NDArray[np.float64],
 ) -> pl.Series:
     """Return a column with large numbers or fractions at the places `odd`."""
@@ -319,7 +325,7 @@ def _floats(
 
 
 def _text(
-    name: str, width: int, codes: Bytes, number_of_raw: npt.NDArray[np.int64], raws: Words, *, utf8: bool
+    name: str, width: int, codes: Bytes, number_of_raw: npt.NDArray[np.int32], raws: Words, *, utf8: bool
 ) -> pl.Series:
     """Return a column of text, without the spaces at its end.
 
