@@ -6,7 +6,7 @@ the graph does not know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,7 @@ from mpta_pipeline.pipeline.staleness import inputs_digest, parent_nodes, read_p
 from mpta_pipeline.pipeline.stored import (
     chunks_of,
     concatenated,
+    frames_of,
     made,
     outside_the_study,
     path_of,
@@ -114,6 +115,16 @@ class Inputs:
         """As `table`, reduced chunk by chunk, so that it need not fit into memory (`stored.reduced`)."""
         (key,) = self.partitions(name)
         return reduced(self._deployment, name, key, only)
+
+    def one_by_one(self, name: str, partitions: Iterable[str] | None = None) -> Iterator[pl.DataFrame]:
+        """The rows of an upstream table, one chunk after another, so that they need not fit into memory.
+
+        Args:
+            name: The table.
+            partitions: Its partitions to read; None for all that belong to the step's own.
+        """
+        for key in self.partitions(name) if partitions is None else partitions:
+            yield from frames_of(self._deployment, name, key)
 
     def chunks(self, name: str) -> list[StoredChunk]:
         """The chunks of the partition that `table` gives as a whole; one without a name if it is in one file.

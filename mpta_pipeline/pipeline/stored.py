@@ -92,6 +92,20 @@ def chunks_of(deployment: Deployment, table: str, partition: str = "") -> list[S
     return found
 
 
+def frames_of(deployment: Deployment, table: str, partition: str = "") -> Iterator[pl.DataFrame]:
+    """The rows of one partition of a stored table, chunk after chunk; all at once if it is in one file.
+
+    Raises:
+        ConfigError: It has not been made yet.
+    """
+    chunks = chunks_of(deployment, table, partition)
+    if len(chunks) == 1:
+        yield read(deployment, table, partition)
+        return
+    for chunk in chunks:
+        yield with_current_names(table, chunk.read())
+
+
 def reduced(
     deployment: Deployment, table: str, partition: str, only: Callable[[pl.DataFrame], pl.DataFrame]
 ) -> pl.DataFrame:
@@ -106,10 +120,10 @@ def reduced(
     Raises:
         ConfigError: It has not been made yet.
     """
-    chunks = chunks_of(deployment, table, partition)
-    if len(chunks) == 1:
-        return only(read(deployment, table, partition))
-    frame = pl.concat([only(with_current_names(table, chunk.read())) for chunk in chunks])
+    parts = [only(frame) for frame in frames_of(deployment, table, partition)]
+    if len(parts) == 1:
+        return parts[0]
+    frame = pl.concat(parts)
     schema = graph.TABLES[table].schema
     key = [name for name in (schema.key if schema else ()) if name in frame.columns]
     return frame.sort(key, maintain_order=True) if key else frame

@@ -320,6 +320,17 @@ class Distinct:
         return np.asarray(present.reshape(self._n + 1, -1)[: self._n].sum(axis=1), dtype=np.int64)
 
 
+def blocks(
+    units: Units, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: EstimateRules, polls: Polls | None = None
+) -> Iterator[Block]:
+    """Make one unweighted block per survey, and a weighted one if all answers of the survey have weights."""
+    groups = g.apart(groups)
+    surveys = units.frame.get_column("survey")
+    for survey in sorted(surveys.unique().to_list()):
+        of_survey = units.take((surveys == survey).to_numpy())
+        yield from make_blocks(of_survey, groups, gold, survey, rules=rules, polls=polls)
+
+
 def make_blocks(
     units: Units,
     groups: pl.DataFrame,
