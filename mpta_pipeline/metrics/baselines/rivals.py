@@ -249,9 +249,10 @@ def _modes(shares: Floats, width: int) -> Floats:
 
 def _people_asked(people: People, dimension: str, labels: list[str]) -> Floats:
     """(slices × items) number of people with an answer, whatever their weight."""
-    code = g.cut(people.persons, dimension, labels).codes[people.person]
+    rows = people.rows()
+    code = g.cut(people.persons, dimension, labels).codes[rows.person]
     n, n_items = len(labels), len(people.items)
-    place = np.where(code >= 0, code, n) * n_items + people.item
+    place = np.where(code >= 0, code, n) * n_items + rows.item
     return sums(place, np.ones(len(place)), (n + 1) * n_items)[: n * n_items].reshape(n, n_items)
 
 
@@ -305,12 +306,12 @@ class _Waves:
         if n_waves < 2:
             return
         number: Mapping[str, int] = {name: i for i, name in enumerate(self.names)}
-        codes = wave.replace_strict(number, default=-1, return_dtype=pl.Int64).fill_null(-1).to_numpy()[people.person]
-        slices = g.cut(persons, dimension, labels).codes[people.person]
+        rows = people.rows()
+        codes = wave.replace_strict(number, default=-1, return_dtype=pl.Int64).fill_null(-1).to_numpy()[rows.person]
+        slices = g.cut(persons, dimension, labels).codes[rows.person]
         inside = np.flatnonzero((codes >= 0) & (slices >= 0))
-        answer = people.frame.get_column("gold_idx").to_numpy()
-        place = (((codes * n + slices) * n_items + people.item) * width + answer)[inside]
-        weight = people.frame.get_column("weight").to_numpy()[inside]
+        place = (((codes * n + slices) * n_items + rows.item) * width + rows.option)[inside]
+        weight = rows.weight[inside]
         size = int(np.prod(self.shape))
         self.counts = sums(place, weight, size).reshape(self.shape)
         self.heads = sums(place, np.ones(len(place)), size).reshape(self.shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -321,7 +321,12 @@ class Distinct:
 
 
 def blocks(
-    units: Units, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: EstimateRules, polls: Polls | None = None
+    units: Units,
+    groups: pl.DataFrame,
+    gold: pl.DataFrame | Iterable[pl.DataFrame],
+    *,
+    rules: EstimateRules,
+    polls: Polls | None = None,
 ) -> Iterator[Block]:
     """Make one unweighted block per survey, and a weighted one if all answers of the survey have weights."""
     groups = g.apart(groups)
@@ -334,7 +339,7 @@ def blocks(
 def make_blocks(
     units: Units,
     groups: pl.DataFrame,
-    gold: pl.DataFrame,
+    gold: pl.DataFrame | Iterable[pl.DataFrame],
     survey: str,
     *,
     rules: EstimateRules,
@@ -374,14 +379,10 @@ def make_blocks(
                 frame.select("item_id", "respondent_id").join(of, on="respondent_id", how="left", maintain_order="left")
             )
         )
-    own = everyone.frame.select("respondent_id", "item_id", pl.int_range(pl.len()).alias("own"))
-    own = own.join(frame.select("respondent_id").unique(), on="respondent_id", how="semi")
-    row = frame.join(own, on=["respondent_id", "item_id"], how="left", maintain_order="left").get_column("own")
     item = everyone.item_codes(frame.get_column("item_id"))
     for weighted in (False, True) if has_weights else (False,):
         people = everyone.weighted() if weighted else everyone
-        chosen = people.frame.select(pl.col("gold_idx").alias("own_idx"), pl.col("weight").alias("own_weight"))
-        own_answer = chosen.select(pl.all().gather(row))
+        own_answer = people.own(frame.get_column("respondent_id"), item)
         guess = _guess(frame.hstack(own_answer), item, people, None)
         made = frame.hstack(own_answer).with_columns(
             _series("item_mode", guess.credit),
