@@ -42,7 +42,7 @@ MOST_THREADS = 4
 def compute_estimates(
     scores: pl.DataFrame | Iterable[pl.DataFrame],
     groups: pl.DataFrame,
-    gold: pl.DataFrame,
+    gold: pl.DataFrame | Iterable[pl.DataFrame],
     *,
     rules: EstimateRules,
     releases: pl.DataFrame | None = None,
@@ -61,7 +61,8 @@ def compute_estimates(
             chunks are read one after another, and the estimates are the same as those of the whole. Answers of the
             condition `group` are compared with the others only.
         groups: respondent_id, survey and one text column per base dimension, for all respondents (null: unknown).
-        gold: GOLD of the task for all respondents; empty if the answer key does not depend on the person.
+        gold: GOLD of the task for all respondents; empty if the answer key does not depend on the person. Parts of it
+            that can be iterated over more than once do as well.
         rules: Dimensions, levels and margins of the estimates.
         releases: wave and release_id of the waves in use, for example WAVES; None leaves `release_ids` empty. With
             `weight_name`, every estimate names the survey weights that it uses.
@@ -87,7 +88,7 @@ def compute_estimates(
 def estimates_and_rivals(
     scores: pl.DataFrame | Iterable[pl.DataFrame],
     groups: pl.DataFrame,
-    gold: pl.DataFrame,
+    gold: pl.DataFrame | Iterable[pl.DataFrame],
     *,
     rules: EstimateRules,
     releases: pl.DataFrame | None = None,
@@ -109,7 +110,7 @@ def estimates_and_rivals(
     dimensions = tuple(dict.fromkeys((g.ALL, *rules.dimensions)))
     g.check_dimensions(dimensions, groups)
     chosen = applicable_to(keyed=made.keyed)
-    ladder = Ladder(made, gold, rules)
+    ladder = Ladder(made, rules)
     known = _releases(made.units.frame, releases)
     all_blocks = blocks(made.units, groups, gold, rules=rules, polls=polls_of(items))
     polled = (replace(block, direct=made.direct) for block in all_blocks)

@@ -29,6 +29,7 @@ from mpta_pipeline.pipeline.held_releases import HeldRelease, held_releases
 from mpta_pipeline.pipeline.request_options import RequestOptions, current_options
 from mpta_pipeline.pipeline.staleness import inputs_digest, parent_nodes, read_partitions
 from mpta_pipeline.pipeline.stored import (
+    StoredParts,
     chunks_of,
     concatenated,
     frames_of,
@@ -125,6 +126,12 @@ class Inputs:
         """
         for key in self.partitions(name) if partitions is None else partitions:
             yield from frames_of(self._deployment, name, key)
+
+    def parts(self, name: str) -> StoredParts:
+        """The rows of an upstream table, some at a time: parts that can be iterated over more than once."""
+        (key,) = self.partitions(name)
+        chunks_of(self._deployment, name, key)  # raises if it has not been made yet
+        return StoredParts(name, path_of(self._deployment, Node(name, key)))
 
     def chunks(self, name: str) -> list[StoredChunk]:
         """The chunks of the partition that `table` gives as a whole; one without a name if it is in one file.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -12,11 +13,14 @@ import polars as pl
 from mpta_pipeline.core.chunks import StoredChunk, stored_chunks
 from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.model_task import ModelTask
-from mpta_pipeline.core.provenance import Node, Record, discard, read_record, read_table, stored_tables
+from mpta_pipeline.core.provenance import Node, Record, discard, read_in_parts, read_record, read_table, stored_tables
 from mpta_pipeline.core.storage import listed
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.graph import Partitioning
+
+PART_ROWS = 1_000_000
+"""Rows of `StoredParts`: as polars' tables with ids as text, they take about 100 MB."""
 
 
 def path_of(deployment: Deployment, node: Node) -> Path:
@@ -90,6 +94,18 @@ def chunks_of(deployment: Deployment, table: str, partition: str = "") -> list[S
     if not found:
         raise _not_made(table, partition)
     return found
+
+
+@dataclass(frozen=True)
+class StoredParts:
+    """The rows of a stored table, some at a time; a person's rows may be in several parts."""
+
+    table: str
+    path: Path
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        for part in read_in_parts(self.path, PART_ROWS):
+            yield with_current_names(self.table, part)
 
 
 def frames_of(deployment: Deployment, table: str, partition: str = "") -> Iterator[pl.DataFrame]:

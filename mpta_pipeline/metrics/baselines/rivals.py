@@ -29,7 +29,7 @@ DRAWS = 40
 def rivals(
     scores: pl.DataFrame | Iterable[pl.DataFrame],
     groups: pl.DataFrame,
-    gold: pl.DataFrame,
+    gold: pl.DataFrame | Iterable[pl.DataFrame],
     *,
     rules: EstimateRules,
     items: pl.DataFrame,
@@ -47,7 +47,7 @@ def rivals(
     made = gather(scores, items=items, ceiling=ceiling, retest=retest)
     if made is None:
         return RIVALS.empty()
-    ladder = Ladder(made, gold, rules)
+    ladder = Ladder(made, rules)
     if ladder.wanted:
         for _ in ladder.seen(blocks(made.units, groups, gold, rules=rules)):
             pass
@@ -59,14 +59,13 @@ class Ladder:
 
     Args:
         answers: The answers that the blocks are made of.
-        gold: GOLD of the task.
         rules: Dimensions, levels and margins of the estimates.
     """
 
-    def __init__(self, answers: Answers, gold: pl.DataFrame, rules: EstimateRules) -> None:
+    def __init__(self, answers: Answers, rules: EstimateRules) -> None:
         self._model, self._task, self._direct, self._rules = answers.model, answers.task, answers.direct, rules
         self._parts: list[pl.DataFrame] = []
-        self.wanted = answers.direct is not None and answers.keyed and not gold.is_empty()
+        self.wanted = answers.direct is not None and answers.keyed
 
     def seen(self, blocks: Iterable[Block]) -> Iterator[Block]:
         """Pass the blocks on."""

@@ -60,7 +60,7 @@ _PERSONA, _CLUSTER, _UNIT = "persona_number", "cluster_number", "unit_number"
 def find_pockets(
     scores: pl.DataFrame | Iterable[pl.DataFrame],
     groups: pl.DataFrame,
-    gold: pl.DataFrame,
+    gold: pl.DataFrame | Iterable[pl.DataFrame],
     *,
     rules: EstimateRules,
     seed: int,

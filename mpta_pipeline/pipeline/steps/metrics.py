@@ -74,7 +74,7 @@ def subgroup_metrics(inputs: Inputs) -> Output:
     frame, ladder = metrics.estimates_and_rivals(
         inputs.one_by_one("scores"),
         inputs.table("groups"),
-        inputs.table("gold"),
+        inputs.parts("gold"),
         rules=study.figures,
         releases=inputs.table("releases"),
         items=inputs.table("items"),
@@ -153,7 +153,7 @@ def pockets(inputs: Inputs) -> Output:
     frame = metrics.find_pockets(
         inputs.one_by_one("scores"),
         inputs.table("groups"),
-        inputs.table("gold"),
+        inputs.parts("gold"),
         rules=study.figures,
         seed=study.seed,
         study=study.name,
