@@ -90,6 +90,35 @@ def add_found(result: Result, deployment: Deployment) -> None:
         result.note(text, subject="looked for")
 
 
+def add_published_figures(result: Result, deployment: Deployment) -> None:
+    """Add the figures of published.yaml beside the study's own, as the report shows them."""
+    from mpta_pipeline.core.provenance import Node
+    from mpta_pipeline.pipeline.stored import made
+
+    published, problem = deployment.published
+    record = made(deployment, Node("report"))
+    if problem:
+        result.warning(problem, subject="published.yaml")
+    if published is None or record is None or not record.notes.get("published"):
+        return
+    rows = record.notes["published"]
+    names = names_of(deployment)
+    shown = [
+        {
+            "figure": "\n".join(part for part in (row["figure"], row["of"]) if part),
+            "published": row["shown"]["published"],
+            "ours": "\n".join(part for part in (row["shown"]["estimate"], row["shown"]["interval"]) if part),
+            "difference": row["shown"]["difference"],
+            "model, survey": ""
+            if row["model"] is None
+            else f"{names.model(row['model'])}\n{names.survey(row['survey'])}",
+        }
+        for row in rows
+    ]
+    plain = [{key: value for key, value in row.items() if key != "shown"} for row in rows]
+    result.table("published_and_ours", plain, title=f"Published and ours: {published.citation}", shown=shown)
+
+
 def _readable(headline: pl.DataFrame) -> pl.DataFrame:
     """The headline for a terminal: estimates with their intervals in one column each."""
     import polars as pl
