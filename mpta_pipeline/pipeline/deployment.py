@@ -20,9 +20,9 @@ from mpta_pipeline.core.configuration import config_dir
 from mpta_pipeline.core.errors import ConfigError, DamagedError, SurveyFileError
 from mpta_pipeline.core.hashing import content_hash, digest
 from mpta_pipeline.core.own_records import SetAside, keep
+from mpta_pipeline.core.provenance import read_record, read_table
 from mpta_pipeline.core.published_figures import FILE as PUBLISHED
 from mpta_pipeline.core.published_figures import PublishedStudy, load_published
-from mpta_pipeline.core.provenance import read_record, read_table
 from mpta_pipeline.core.storage import Layout, listed, read_checked_json, write_checked_json
 from mpta_pipeline.core.study import Study, TaskConfig, load_study
 from mpta_pipeline.core.unknown_names import unknown_name

@@ -1,4 +1,4 @@
-"""Protects the section that sets published figures beside the study's own: which estimate, what difference, what is absent."""
+"""Protects the section that sets published figures beside the study's own: which, how far, what is absent."""
 
 from __future__ import annotations
 

@@ -187,8 +187,8 @@ def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _say_next(result: Result, study: ReadyStudy, folder: Path, data: Path, survey_folder: Path) -> None:
     about = study.about
     result.info(
-        f"Survey files go into {survey_folder}, or into the folder that MPTA_SURVEY_DIR names. The study runs on what is "
-        "there: a task without its file, and a survey without a file, are named and left out."
+        f"Survey files go into {survey_folder}, or into the folder that MPTA_SURVEY_DIR names. The study runs on what "
+        "is there: a task without its file, and a survey without a file, are named and left out."
     )
     if about.extracts:
         result.info(
@@ -197,7 +197,7 @@ def _say_next(result: Result, study: ReadyStudy, folder: Path, data: Path, surve
         )
     result.info(f"Next: export MPTA_CONFIG_DIR={folder} MPTA_DATA_DIR={data}")
     result.info(
-        "then `mpta run --until prompts` and `mpta plan` (no request is sent), then `mpta run`: the embedded model takes "
-        f"about {about.minutes:g} minutes for {about.calls:,} calls ({about.measured_with}). The report has the section "
-        "“Published and ours”."
+        "then `mpta run --until prompts` and `mpta plan` (no request is sent), then `mpta run`: the embedded model "
+        f"took {about.minutes:g} minutes for {about.calls:,} calls, with {about.measured_with}. Its output and the "
+        "report have the table “Published and ours”."
     )
