@@ -137,11 +137,16 @@ def _of_model(row: Mapping[str, Any], names: Labels, *, several: bool) -> str:
     """An own estimate in a line: value, interval, difference, model."""
     shown = row["shown"]
     if row["model"] is None:
-        return str(shown["estimate"])
+        return _first_clause(shown["estimate"])
     who = row["model"] + (f", {names.survey(row['survey'])}" if several else "")
     interval = f" {shown['interval']}" if shown["interval"] else ""
     difference = "" if row["difference"] is None else f", {shown['difference']}"
-    return f"{shown['estimate']}{interval}{difference} ({who})"
+    return f"{_first_clause(shown['estimate'])}{interval}{difference} ({who})"
+
+
+def _first_clause(text: str) -> str:
+    """A value, or why there is none, without the details that the report has."""
+    return text.partition(";")[0].partition(" (")[0]
 
 
 def _readable(headline: pl.DataFrame) -> pl.DataFrame:

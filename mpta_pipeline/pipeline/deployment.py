@@ -422,9 +422,9 @@ class Deployment:
             return None, str(problem)
 
     def published_version(self) -> str:
-        """Version of the published figures; empty without published.yaml."""
+        """Version of the published figures beside those of the study."""
         path = self.config / PUBLISHED
-        return digest(path.read_bytes()) if path.is_file() else ""
+        return digest(path.read_bytes()) if path.is_file() else "absent"
 
     def report_version(self) -> str:
         """Version of what is published beyond the estimates.

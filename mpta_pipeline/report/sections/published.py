@@ -26,8 +26,8 @@ TEMPLATE = """\
   <thead><tr><th scope="col">Model · survey</th><th scope="col">Ours</th><th scope="col" class="n">Difference</th><th scope="col">Reading</th><th scope="col" class="n">People × questions</th><th scope="col">Trace</th></tr></thead>
   {% for figure, share, rows in figures %}
   <tbody>
-  <tr class="block"><th scope="colgroup" colspan="6">{{ figure.name }}{% if figure.of %} · {{ figure.of }}{% endif %}: published {{ said(figure, share=share) }}{% if figure.se is not none %} (standard error {{ words.number(figure.se, share=share) }}){% endif %}
-    <br><span class="sub">{{ figure.source }}{% if figure.value is not none and figure.claim %}. {{ figure.claim }}{% endif %}{% if figure.note %}. {{ figure.note }}{% endif %}{% if figure.ours %}. Ours: <code>{{ figure.ours.text }}</code>{% endif %}</span></th></tr>
+  <tr class="block"><th scope="colgroup" colspan="6">{{ figure.name }}{% if figure.of %} · {{ figure.of }}{% endif %}: published {{ said(figure, share=share) }}{% if figure.se is not none %} (standard error {{ words.number(figure.se, share=share) }}){% endif %}</th></tr>
+  <tr><td colspan="6"><span class="sub">{{ figure.source }}{% if figure.value is not none and figure.claim %}. {{ figure.claim }}{% endif %}{% if figure.note %}. {{ figure.note }}{% endif %}{% if figure.ours %}. Ours: <code>{{ figure.ours.text }}</code>{% endif %}</span></td></tr>
   {% for one in rows %}
   {% if one.row %}
   <tr{% if one.row.small %} class="small-cell"{% endif %}><th scope="row">{{ labels.model(one.row.model) }}<br><span class="sub">{{ labels.survey(one.row.survey) }}</span></th>
