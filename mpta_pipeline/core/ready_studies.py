@@ -29,8 +29,8 @@ class About(StrictModel):
         order: Place in the list.
         sentence: The question of the study, in one sentence.
         calls: Requests to the embedded model.
-        minutes: Minutes that these take on two cores.
-        measured_with: The files with which both were measured.
+        minutes: Minutes that these take on two cores, as `mpta plan` estimates them.
+        measured_with: The files with which both were counted.
         extracts: Names of survey extracts that `mpta init --extracts` can write for it.
     """
 
