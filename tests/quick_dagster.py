@@ -24,13 +24,12 @@ def install() -> None:
     from dagster._core.storage.event_log.sqlite import sqlite_event_log
     from dagster._core.storage.runs.sqlite import sqlite_run_storage
     from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
-    from sqlalchemy import Engine
 
     make, storage = sqlite_event_log.create_engine, sqlite_event_log.SqliteEventLogStorage
-    set_up, engines = storage._initdb, OrderedDict[str, Engine]()
+    set_up, engines = storage._initdb, OrderedDict[str, Any]()
     empty: list[bytes] = []
 
-    def create_engine(url: str, **options: Any) -> Engine:
+    def create_engine(url: str, **options: Any) -> Any:
         # All of these engines open a connection per use (NullPool): a file that goes and comes back is no trouble.
         key = f"{url} {sorted(options.items(), key=str)}"
         engines[key] = engines.pop(key, None) or make(url, **options)
@@ -38,7 +37,7 @@ def install() -> None:
             engines.popitem(last=False)
         return engines[key]
 
-    def initdb(self: Any, engine: Engine, for_index_shard: bool = False) -> None:
+    def initdb(self: Any, engine: Any, for_index_shard: bool = False) -> None:
         path = Path(str(engine.url.database))
         if for_index_shard or path.exists():
             set_up(self, engine, for_index_shard)
