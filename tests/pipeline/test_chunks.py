@@ -309,7 +309,7 @@ def test_a_control_and_a_model_of_a_part_of_the_panel_are_asked_in_chunks(finish
     world.models({"part": model(server.url) | {"panel_share": 0.3}, "echo": echo})
     deployment, _ = bring_up_to_date()
     before, asked = stored(deployment), server.calls
-    monkeypatch.setattr(chunks, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", ROWS)  # more chunks than personas
     forget_records(deployment)
     deployment, _ = bring_up_to_date()
     assert server.calls == asked
