@@ -223,7 +223,7 @@ def bench_embedded(personas: int) -> None:
         f"embedded, {personas} × 16 prompts of {tokens:.0f} tokens: {shared:.2f}/s grouped, "
         f"{alone:.2f}/s unshared, {shared / alone:.1f} × (aim 2.3); "
         f"{in_turns:.2f}/s by one server with all threads, {shared / in_turns:.2f} × (aim 1.5); "
-        f"bit-identical: {same} of {again.asked} in another order, {same_in_turn} of {one.height} by one server",
+        f"bit-identical: {same} of {again.answered} in another order, {same_in_turn} of {one.height} by one server",
         flush=True,
     )
 
