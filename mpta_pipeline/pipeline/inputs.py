@@ -20,6 +20,7 @@ from mpta_pipeline.core.chunks import StoredChunk, chunks_by_inputs
 from mpta_pipeline.core.errors import DamagedError
 from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Node, Record, read_table
+from mpta_pipeline.core.published_figures import PublishedStudy
 from mpta_pipeline.core.storage import Layout, listed
 from mpta_pipeline.core.study import Study, TaskConfig
 from mpta_pipeline.pipeline import graph
@@ -287,6 +288,11 @@ class Inputs:
     def held(self) -> list[HeldRelease]:
         """The releases that are read and not in use."""
         return held_releases(self._given("held"))
+
+    @property
+    def published(self) -> tuple[PublishedStudy | None, str]:
+        """The published study of published.yaml, and why it cannot be used."""
+        return self._given("published").published
 
     def permitted_use(self, codebook: str) -> pl.Expr:
         """Column `data_use` by the surveys.yaml of this moment, which may have changed since the run began."""

@@ -19,11 +19,10 @@ from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.graph import Partitioning
 
-PART_ROWS = 1_000_000
-"""Rows of `StoredParts`: as polars' tables with ids as text, they take about 100 MB."""
-
 INTO_CHUNKS = "it was stored in one file and is now stored in chunks, which repeats no request"
 """Why a large table of an earlier version is made again."""
+PART_ROWS = 1_000_000
+"""Rows of `StoredParts`: as polars' tables with ids as text, they take about 100 MB."""
 
 
 def path_of(deployment: Deployment, node: Node) -> Path:
