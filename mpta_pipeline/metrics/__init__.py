@@ -7,6 +7,8 @@ from mpta_pipeline.metrics.baselines.retest import read_retest, retest
 from mpta_pipeline.metrics.baselines.rivals import rivals
 from mpta_pipeline.metrics.estimate_checks import check_comparison, check_estimates, check_pockets
 from mpta_pipeline.metrics.estimates import compute_estimates
+from mpta_pipeline.metrics.estimators.answer_shares import answer_shares
+from mpta_pipeline.metrics.estimators.experiments import experiments
 from mpta_pipeline.metrics.headline import OPEN_TEXT, headline
 from mpta_pipeline.metrics.metric import METRICS, Metric
 from mpta_pipeline.metrics.model_comparison import compare_models
@@ -19,6 +21,7 @@ __all__ = [
     "OPEN_TEXT",
     "Metric",
     "SurveyMean",
+    "answer_shares",
     "check_comparison",
     "check_estimates",
     "check_pockets",
@@ -26,6 +29,7 @@ __all__ = [
     "compute_estimates",
     "cross_fitted",
     "detectable",
+    "experiments",
     "find_pockets",
     "headline",
     "people_shares",

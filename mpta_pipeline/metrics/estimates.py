@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
+from mpta_pipeline.core.arms import of_control
 from mpta_pipeline.core.described_groups import of_people
 from mpta_pipeline.core.estimate_ids import estimate_ids
 from mpta_pipeline.core.study import EstimateRules
@@ -62,7 +63,7 @@ def compute_estimates(
     Args:
         scores: SCORES of one model and one task, or chunks of it that each have all answers for some respondents. The
             chunks are read one after another, and the estimates are the same as those of the whole. Answers of the
-            condition `group` are compared with the others only.
+            condition `group` are compared with the others only, and treatments of an experiment are left out.
         groups: respondent_id, survey and one text column per base dimension, for all respondents (null: unknown).
         gold: GOLD of the task for all respondents; empty if the answer key does not depend on the person.
         rules: Dimensions, levels and margins of the estimates.
@@ -110,7 +111,7 @@ def _people_of(chunks: Iterable[pl.DataFrame], stated: list[pl.DataFrame]) -> It
     for chunk in chunks:
         if (direct := DirectEstimates.read(chunk)) is not None:
             stated.append(direct.frame)
-        yield of_people(chunk)
+        yield of_people(of_control(chunk))
 
 
 def _with_ceiling(units: pl.DataFrame, ceiling: pl.DataFrame | None) -> pl.DataFrame:

@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
+from mpta_pipeline.core.arms import of_control
 from mpta_pipeline.core.described_groups import of_people
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import MODEL_COMPARISON
@@ -47,7 +48,7 @@ def compare_models(
     Returns:
         MODEL_COMPARISON: both directions of each pair, and one row per model with its own estimate.
     """
-    scores = of_people(scores).filter(~pl.col("model").is_in(list(controls)))
+    scores = of_people(of_control(scores)).filter(~pl.col("model").is_in(list(controls)))
     parts: list[pl.DataFrame] = []
     for (_task,), of_task in scores.sort("task", "model").group_by("task", maintain_order=True):
         parts.extend(_compare_task(of_task, rules, groups))

@@ -204,6 +204,10 @@ def score(prompts: pl.DataFrame, items: pl.DataFrame, responses: pl.DataFrame) -
         "prompt_id", "task", "item_id", "cluster_id", "respondent_id", "survey", "wave", "condition", "style",
         "framing", "paraphrase_id", "repeat_id", "elicitation", "order_id", "gold_idx", "gold_pos", "weight",
         pl.col("options").list.len().cast(pl.Int64).alias("k_options"),
+        *(
+            (pl.col(name) if name in prompts.columns else pl.lit(None, dtype)).alias(name)
+            for name, dtype in (("arm", pl.String), ("treated", pl.Boolean))
+        ),
     ]  # fmt: skip
     frame = parse_replies(prompts, responses).join(prompts.select(columns), on="prompt_id").join(facts, on="item_id")
     frame = _against_references(markers(frame))

@@ -73,6 +73,7 @@ def plan(
     result.table("plan", [one.as_row() for one in plans], shown=[_shown(one) for one in plans])
     _add_by_task(result, deployment)
     _add_by_condition(result, deployment, prompts)
+    _add_by_arm(result, prompts)
     _add_orders(result, deployment)
     _add_total(result, deployment, plans)
     _add_detectable(result, deployment, prompts)
@@ -129,6 +130,25 @@ def _add_by_condition(result: Result, deployment: Deployment, prompts: pl.DataFr
     title = "Requests per model, by condition and framing; equal ones are sent once"
     shown = [row | {"requests": f"{row['requests']:,}"} for row in counts]
     result.table("by_condition", counts, title=title, shown=shown if several else ())
+
+
+def _add_by_arm(result: Result, prompts: pl.DataFrame) -> None:
+    """Add the personas and requests of each arm of the study's experiments."""
+    import polars as pl
+
+    if "arm" not in prompts.columns:  # prompts of an earlier version
+        return
+    counts = (
+        prompts.filter(pl.col("arm").is_not_null())
+        .group_by("task", "arm", "treated")
+        .agg(pl.col("respondent_id").n_unique().alias("personas"), pl.col("content_hash").n_unique().alias("requests"))
+        .sort("task", "treated", "arm")
+    )
+    rows = counts.select("task", "arm", "personas", "requests").to_dicts()
+    shown = [row | {"personas": f"{row['personas']:,}", "requests": f"{row['requests']:,}"} for row in rows]
+    result.table(
+        "by_arm", rows, title="Requests per model, by arm; the first arm of a task is its control", shown=shown
+    )
 
 
 def _add_orders(result: Result, deployment: Deployment) -> None:

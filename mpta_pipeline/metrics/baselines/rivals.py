@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
+from mpta_pipeline.core.arms import of_control
 from mpta_pipeline.core.described_groups import of_people
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.study import EstimateRules
@@ -47,7 +48,7 @@ def rivals(
     Returns:
         RIVALS; empty if the model was asked about no group.
     """
-    direct, scores = DirectEstimates.read(scores), of_people(scores)
+    direct, scores = DirectEstimates.read(scores), of_people(of_control(scores))
     if direct is None or scores.is_empty() or gold.is_empty() or scores.get_column("gold_idx").null_count():
         return RIVALS.empty()
     balanced = balance(scores)

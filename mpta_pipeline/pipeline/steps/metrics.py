@@ -84,10 +84,12 @@ def subgroup_metrics(inputs: Inputs) -> Output:
     )
     ladder = metrics.rivals(*answers, rules=study.figures, items=items, ceiling=ceiling, retest=retest)
     kept, before = inputs.replaced_estimates, inputs.previous()
+    shares = metrics.answer_shares(answers[0], answers[1], rules=study.figures, items=items)
+    experiments = metrics.experiments(answers[0], answers[1], rules=study.figures, items=items)
     return Output(
         frame,
         checks=metrics.check_estimates(frame),
-        companions={"rivals": ladder},
+        companions={"rivals": ladder, "experiments": experiments, "answer_shares": shares},
         # Before the estimates are stored: a process killed in between has kept estimates that still stand, which does
         # no harm.
         before_storing=None if before is None else lambda: keep_replaced(kept, before, frame),

@@ -86,7 +86,9 @@ def _instrument(request: ItemRequest) -> Instrument:
             remedy="set the task's path to the file",
         )
     path = request.files[0]
-    instrument = read_instrument(path, {str(k): str(v) for k, v in dict(request.option("fields", {})).items()})
+    fields: dict[str, str | None] = {str(k): str(v) for k, v in dict(request.option("fields", {})).items()}
+    fields |= {name: None for arm in request.config.arms.values() for name in arm.fields}
+    instrument = read_instrument(path, fields)
     ids = [question.id for question in instrument.questions]
     batteries = [question.battery for question in instrument.questions if question.battery]
     columns = {str(k): str(v) for k, v in dict(request.option("columns", {})).items()}
