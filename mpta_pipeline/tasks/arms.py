@@ -25,10 +25,10 @@ def assigned(pairs: pl.DataFrame, panel: pl.DataFrame, config: TaskConfig, *, se
         seed: The study's seed.
         task: The task, so that two experiments of a study are independent.
     """
-    names = list(config.arms)
+    names = sorted(config.arms)
     if not names:
         return pairs
-    arms = pl.DataFrame({"arm": names, "treated": [name != names[0] for name in names]})
+    arms = pl.DataFrame({"arm": names, "treated": [name != config.control_arm for name in names]})
     if config.arm_design == "every":
         return pairs.join(arms, how="cross")
     k = len(names)
@@ -65,7 +65,7 @@ def items_by_arm(items: pl.DataFrame, arms: Mapping[str, Arm]) -> list[tuple[str
                 value=name,
                 remedy=f"write {mark} into the questions, or use `text`, which precedes each question",
             )
-    return [(name, _worded(items, arm)) for name, arm in arms.items()]
+    return [(name, _worded(items, arm)) for name, arm in sorted(arms.items())]
 
 
 def _worded(items: pl.DataFrame, arm: Arm) -> pl.DataFrame:

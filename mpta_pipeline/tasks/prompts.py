@@ -166,7 +166,7 @@ def plan_prompts(
         )
         if config.arms:
             about_groups = about_groups.with_columns(
-                pl.lit(next(iter(config.arms))).alias("arm"), pl.lit(False).alias("treated")
+                pl.lit(config.control_arm).alias("arm"), pl.lit(False).alias("treated")
             )
     by_arm = items_by_arm(items, config.arms)
     return PromptPlan(
@@ -182,7 +182,9 @@ def plan_prompts(
         {c: stand_ins(personas, SHUFFLES[c], seed=study.seed) for c in conditions if c in SHUFFLES},
         kind.closing,
         about_groups,
-        _shown_by_arm(by_arm[:1], config.orders, GROUP_ELICITATION, GROUP_ASK),
+        _shown_by_arm(
+            [one for one in by_arm if one[0] == config.control_arm], config.orders, GROUP_ELICITATION, GROUP_ASK
+        ),
     )
 
 

@@ -65,8 +65,9 @@ def test_people_keep_their_arm_when_the_panel_grows():
     [
         ({"plain": {}}, "at least two arms"),
         ({"a": {"text": "x"}, "b": {"text": "x"}}, "two arms are the same"),
-        ({"a": {"fields": {"x": "1"}}, "b": {"fields": {"y": "1"}}}, "the same fields"),
+        ({"a": {"fields": {"x": "1"}}, "b": {"fields": {"y": "1"}}}, "to the same fields"),
         ({"a": {}, "b": {"txt": "x"}}, 'did you mean "text"'),
+        ({"a": {"text": "x"}, "b": {"text": "y"}}, "name the arm"),
     ],
 )
 def test_a_wrong_design_is_refused(tmp_path, arms, names):
@@ -156,7 +157,7 @@ def test_fields_are_filled_by_arm(tmp_path):
     path = tmp_path / "q.yaml"
     path.write_text(FIELD)
     arms = {"green": {"fields": {"party": "the Greens"}}, "blue": {"fields": {"party": "the Blues"}}}
-    task = {"kind": "questionnaire", "path": str(path), "arms": arms}
+    task = {"kind": "questionnaire", "path": str(path), "arms": arms, "control": "green"}
     _, _, plan, _ = world(task)
     close = plan.build().filter(item_id="close", condition="persona")
     named = close.select("arm", pl.col("user").str.extract(r"to (the \w+)\?").alias("party")).unique()

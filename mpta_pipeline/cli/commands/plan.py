@@ -146,9 +146,7 @@ def _add_by_arm(result: Result, prompts: pl.DataFrame) -> None:
     )
     rows = counts.select("task", "arm", "personas", "requests").to_dicts()
     shown = [row | {"personas": f"{row['personas']:,}", "requests": f"{row['requests']:,}"} for row in rows]
-    result.table(
-        "by_arm", rows, title="Requests per model, by arm; the first arm of a task is its control", shown=shown
-    )
+    result.table("by_arm", rows, title="Requests per model, by arm; the control of a task comes first", shown=shown)
 
 
 def _add_orders(result: Result, deployment: Deployment) -> None:
