@@ -10,6 +10,8 @@ from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.core.hashing import hash_uniform
 from mpta_pipeline.core.study import Arm, TaskConfig
 
+_TEXTS = ("context", "question", "stem", "statement")
+
 
 def assigned(pairs: pl.DataFrame, panel: pl.DataFrame, config: TaskConfig, *, seed: int, task: str) -> pl.DataFrame:
     """Add the arm of each persona, or cross personas and arms if each is asked in every arm.
@@ -69,12 +71,12 @@ def items_by_arm(items: pl.DataFrame, arms: Mapping[str, Arm]) -> list[tuple[str
 
 
 def _worded(items: pl.DataFrame, arm: Arm) -> pl.DataFrame:
-    context, question, option = pl.col("context"), pl.col("question"), pl.element()
+    texts = {name: pl.col(name) for name in _TEXTS if name in items.columns}
+    option = pl.element()
     for name, text in arm.fields.items():
         mark = "{{" + name + "}}"
-        context, question, option = (c.str.replace_all(mark, text, literal=True) for c in (context, question, option))
+        texts = {column: words.str.replace_all(mark, text, literal=True) for column, words in texts.items()}
+        option = option.str.replace_all(mark, text, literal=True)
     if arm.text is not None:
-        context = pl.concat_str(pl.lit(arm.text), context, separator="\n", ignore_nulls=True)
-    return items.with_columns(
-        context.alias("context"), question.alias("question"), pl.col("options").list.eval(option).alias("options")
-    )
+        texts["context"] = pl.concat_str(pl.lit(arm.text), texts["context"], separator="\n", ignore_nulls=True)
+    return items.with_columns(pl.col("options").list.eval(option).alias("options"), **texts)

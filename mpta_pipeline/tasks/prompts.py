@@ -19,6 +19,8 @@ from mpta_pipeline.core.vocabulary import GROUP_CONDITION, LETTERS
 from mpta_pipeline.personas import PLACEBO, SHUFFLES, CrosswalkTables, masks, render, stand_ins
 from mpta_pipeline.tasks.arms import assigned, items_by_arm
 from mpta_pipeline.tasks.assignment import balanced_blocks, sweep
+from mpta_pipeline.tasks.batteries import ELICITATION as LISTED
+from mpta_pipeline.tasks.batteries import asked_at_once, of_batteries
 from mpta_pipeline.tasks.group_prompts import ASK as GROUP_ASK
 from mpta_pipeline.tasks.group_prompts import ELICITATION as GROUP_ELICITATION
 from mpta_pipeline.tasks.group_prompts import group_texts
@@ -146,7 +148,7 @@ def plan_prompts(
         pairs = assigned(pairs, strata, config, seed=study.seed, task=name)
     elicitation = OPEN if items["options"].list.len().max() == 0 else config.elicitation
     # Items that hide the same columns share the persona's text, which is made once per set of columns.
-    hidden = masks(items, _shown_columns(personas)).with_columns(
+    hidden = of_batteries(masks(items, _shown_columns(personas)), items).with_columns(
         pl.col("hidden").list.join("\x1f").rank("dense").cast(pl.Int64).alias("mask_id")
     )
     facts = items.select("item_id", "cluster_id")
@@ -232,6 +234,13 @@ class PromptPlan:
         """How often each prompt is sent."""
         return int(self.config.options.get("repeats", 1))
 
+    @staticmethod
+    def _elicitation(elicitation: str, shown: pl.DataFrame) -> pl.Expr:
+        """How each answer is requested: batteries in one request are answered with a list."""
+        if "line" not in shown.columns:
+            return pl.lit(elicitation)
+        return pl.when(pl.col("line").is_null()).then(pl.lit(elicitation)).otherwise(pl.lit(LISTED))
+
     @property
     def _of_arms(self) -> tuple[str, ...]:
         """Columns that only prompts of an experiment have."""
@@ -294,7 +303,7 @@ class PromptPlan:
             parts.append(self._crossed(self._with_first(self.about_groups), self.shown_of_groups, GROUP_ELICITATION))
         if not parts:
             return PROMPTS.empty()
-        prompts = pl.concat(parts, how="vertical_relaxed")
+        prompts = pl.concat(parts, how="diagonal_relaxed")
         prompts = prompts.with_columns(_gold_position(prompts).alias("gold_pos"))
         sent = ["text_hash", "user_hash", "elicitation", "repeat_id"]
         prompts = prompts.with_columns(hash_rows(prompts, sent, key="content").alias("content_hash"))
@@ -303,8 +312,9 @@ class PromptPlan:
             "order_id", "content_hash", *self._of_arms[:1],
         ]  # fmt: skip
         ids = pl.format("{}-{}-{}", "group", pl.col("item_hash").str.head(6), hash_rows(prompts, cell, key="prompt"))
-        absent = {"arm": pl.String(), "treated": pl.Boolean()} if not self._of_arms else {}
-        prompts = prompts.with_columns(ids.alias("prompt_id"), *(pl.lit(None, t).alias(n) for n, t in absent.items()))
+        facts = {"arm": pl.String(), "treated": pl.Boolean(), "line": pl.Int64()}
+        absent = (pl.lit(None, dtype).alias(name) for name, dtype in facts.items() if name not in prompts.columns)
+        prompts = prompts.with_columns(ids.alias("prompt_id"), *absent)
         return PROMPTS.conform(prompts.select(list(PROMPTS.schema)))
 
     def _with_first(self, pairs: pl.DataFrame) -> pl.LazyFrame:
@@ -326,11 +336,11 @@ class PromptPlan:
             .join(repeats, how="cross")
             .with_columns(
                 pl.lit(self.name).alias("task"),
-                pl.lit(elicitation).alias("elicitation"),
+                self._elicitation(elicitation, shown).alias("elicitation"),
                 # Prompts without a persona share the item.
                 pl.coalesce("text_hash", "item_hash").alias("group"),
             )
-            .select(*_CROSSED, *self._of_arms)
+            .select(*_CROSSED, *self._of_arms, *(["line"] if "line" in shown.columns else []))
             .collect()
         )
 
@@ -412,6 +422,8 @@ def _shown_by_arm(
     parts = []
     for arm, items in by_arm:
         shown = _with_user_hash(shown_items(items, design, elicitation, request), elicitation)
+        if request is None:
+            shown = asked_at_once(shown, items)
         parts.append(shown if arm is None else shown.with_columns(pl.lit(arm).alias("arm")))
     return pl.concat(parts)
 

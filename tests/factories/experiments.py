@@ -29,18 +29,20 @@ def scored(rows):
     )
 
 
-def item(name, options=("yes", "no"), **more):
-    row = {
-        "task": "t", "item_id": name, "kind": "questionnaire", "cluster_id": name, "question": "?",
-        "options": list(options), "option_values": list(options), "ordinal": False, "scoring": "none", "reveals": [],
-        "sample_item": False, "licence": "x",
-    } | more  # fmt: skip
-    frame = pl.DataFrame([row], infer_schema_length=None)
-    return ITEMS.conform(
-        frame.with_columns(pl.lit(None, d).alias(n) for n, d in ITEMS.schema.items() if n not in row).select(
-            list(ITEMS.schema)
-        )
-    )
+def items_of(*rows):
+    """ITEMS of rows that state item_id and what else differs from a question with the answers yes and no."""
+    defaults = {
+        "task": "t", "kind": "questionnaire", "question": "?", "options": ["yes", "no"], "option_values": ["yes", "no"],
+        "ordinal": False, "scoring": "none", "reveals": [], "sample_item": False, "licence": "x",
+    }  # fmt: skip
+    made = [defaults | {"cluster_id": row["item_id"]} | row for row in rows]
+    frame = pl.DataFrame(made, infer_schema_length=None)
+    absent = (pl.lit(None, d).alias(n) for n, d in ITEMS.schema.items() if n not in frame.columns)
+    return ITEMS.conform(frame.with_columns(absent).select(list(ITEMS.schema)))
+
+
+def item(name, **more):
+    return items_of({"item_id": name} | more)
 
 
 def people(n):
@@ -67,7 +69,7 @@ def planted(seed, n=240, effect=0.15, more_in_women=0.0):
                 {"respondent_id": f"r{i:03}", "item_id": f"q{j}", "pred_idx": 0, "scale_place": place,
                  "arm": "treated" if treated else "plain", "treated": treated}
             )  # fmt: skip
-    items = pl.concat([item(f"q{j}", ordinal=True) for j in range(8)])
+    items = items_of(*({"item_id": f"q{j}", "ordinal": True} for j in range(8)))
     return metrics.experiments(scored(rows), people(n), rules=RULES, items=items)
 
 
@@ -101,7 +103,7 @@ def choices(seed, n=300, tasks=5, pool=60, banned=None):
 
     restrictions = [[{"attribute": a, "level": v, "place": 0} for a, v in sorted(banned)]] if banned else None
     more = {} if restrictions is None else {"restrictions": restrictions}
-    items = pl.concat(
-        [item(f"c{j}", profiles=[listed(one) for one in pair], **more) for j, pair in enumerate(profiles)]
+    items = items_of(
+        *({"item_id": f"c{j}", "profiles": [listed(one) for one in pair], **more} for j, pair in enumerate(profiles))
     )
     return scored(rows), items, profiles

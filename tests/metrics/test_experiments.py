@@ -138,8 +138,8 @@ def test_effects_of_a_subgroup_are_those_of_its_own_regression():
 def test_restricted_attributes_are_compared_where_both_levels_can_be():
     """Blue and high never go together: the AMCE of blue is over low and mid, that of high over red."""
     banned = {("color", "blue"), ("price", "high")}
-    scores, items, profiles = choices(5, n=600, pool=150, banned=banned)
-    made = metrics.experiments(scores, people(600), rules=EstimateRules(dimensions=()), items=items)
+    scores, items, profiles = choices(5, pool=80, banned=banned)
+    made = metrics.experiments(scores, people(300), rules=EstimateRules(dimensions=()), items=items)
     y, x, _ = dummies(scores, profiles)
     # By hand: a saturated model of price × color and size, without the empty cell.
     interaction = np.column_stack([x, x[:, 1] * x[:, 3]])  # mid × blue

@@ -95,6 +95,9 @@ ITEMS = Table(
             pl.List(pl.List(PROFILE)),
             "Conjoint: the profiles in canonical order, each as its attributes and their levels",
         ),
+        _fact("statement", pl.String, "Statement of a battery that is asked in one request; null for other items"),
+        _fact("stem", pl.String, "What the statements of that battery share"),
+        _fact("line", pl.Int64, "Number of the statement in the battery's request, from 1"),
         _fact("restrictions", pl.List(pl.List(PROFILE)), "Conjoint: pairs of levels that no profile has together"),
         _fact(
             "asked_if",
@@ -158,6 +161,7 @@ PROMPTS = Table(
         Column("masked", pl.List(pl.String), "Columns hidden from the persona text for this item"),
         Column("data_use", pl.String, "Where the prompt may be sent", isin=DATA_USES),
         Column("weight", pl.Float64, "Panel weight of the persona; null without a survey weight", nullable=True),
+        _fact("line", pl.Int64, "Number of the statement whose answer counts, if a battery is asked in one request"),
         _fact("arm", pl.String, "Arm of the experiment; null if the task has no arms"),
         _fact("treated", pl.Boolean, "The arm is not the control; null if the task has no arms"),
     ),
