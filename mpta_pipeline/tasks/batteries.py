@@ -82,6 +82,12 @@ def of_batteries(hidden: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def listed(elicitation: pl.Expr, text: pl.Expr) -> pl.Expr:
+    """1 for replies that look like the list that a battery asks for, where the prompts are not at hand; else null."""
+    numbered = text.str.contains(r"(?m)^[\s*(\[{\"']*1[\s*)\]\"']*[.:)=–-]")
+    return pl.when((elicitation == ELICITATION) & numbered.fill_null(False)).then(pl.lit(1, pl.Int64))
+
+
 def answer_lines(frame: pl.DataFrame) -> pl.DataFrame:
     """Replace the texts of replies to batteries by the answer to each statement, and add `no_line`.
 

@@ -5,7 +5,7 @@ import pytest
 
 from mpta_pipeline import tasks
 from mpta_pipeline.core.errors import TaskError
-from mpta_pipeline.tasks.batteries import ASK, answer_lines
+from mpta_pipeline.tasks.batteries import ASK, answer_lines, listed
 from tests.factories.task_tables import answered
 from tests.tasks.test_questionnaire import YAML, asked, built, file  # noqa: F401
 
@@ -96,6 +96,13 @@ def test_a_persona_hides_what_any_statement_of_the_battery_asks(tmp_path):
     assert own.group_by("respondent_id", "order_id").agg(pl.col("content_hash").n_unique())["content_hash"].max() == 1
     hidden = own["masked"].explode().unique().to_list()
     assert {"spend_health_alpha", "spend_parks_alpha"} <= set(hidden)
+
+
+def test_a_list_is_recognized_before_the_prompts_are_at_hand():
+    """Inference judges early replies by their text: lists of a battery count as readable."""
+    texts = ["1: A\n2: B", '{"1": "A"}', "**1**. B", "A", "11: B", None]
+    frame = pl.DataFrame({"e": ["free_text"] * 6 + ["letter"], "t": [*texts, "1: A"]})
+    assert frame.select(listed(pl.col("e"), pl.col("t"))).to_series().to_list() == [1, 1, 1, None, None, None, None]
 
 
 def test_other_replies_are_left_alone():
