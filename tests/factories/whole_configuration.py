@@ -115,6 +115,7 @@ FILES = {
     "providers/parrot.py": PARROT,
     "rivers.csv": "first,second,longer\nRhine,Danube,2\nNile,Thames,1\nElbe,Oder,1\n",
     "retest.csv": "column,retest\nabany,0.9\n",
+    "own.yaml": "blocks: [{name: b, questions: [{id: q, question: 'A {{vehicle}}?', options: [a, b]}]}]\n",
     "myths.csv": "Type,Category,Question,Best Answer,Best Incorrect Answer\n"
     + "".join(f"Adversarial,Myths,Is it so with {n}?,No,Yes\n" for n in range(4)),
 }
