@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,11 @@ from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
 from mpta_pipeline.metrics.statistics.intervals import interval
 
 _UNIT = ("survey", "condition", "respondent_id", "item_id", "weight")
+_READ = ("model", "task", *_UNIT, "pred_idx")
 
 
 def answer_shares(
-    scores: pl.DataFrame, groups: pl.DataFrame, *, rules: EstimateRules, items: pl.DataFrame
+    scores: pl.DataFrame | Iterable[pl.DataFrame], groups: pl.DataFrame, *, rules: EstimateRules, items: pl.DataFrame
 ) -> pl.DataFrame:
     """Compute the share of each option among the readable answers to each item without a key.
 
@@ -30,7 +31,7 @@ def answer_shares(
     the study's minimum are marked.
 
     Args:
-        scores: SCORES of one model and task. Treatments of an experiment are left out.
+        scores: SCORES of one model and task, or chunks of it. Treatments of an experiment are left out.
         groups: GROUPS.
         rules: Dimensions, level and minimum size.
         items: ITEMS of the task.
@@ -41,9 +42,10 @@ def answer_shares(
     asked = items.filter((pl.col("scoring") == "none") & (pl.col("options").list.len() > 0))
     if "profiles" in asked.columns:
         asked = asked.filter(pl.col("profiles").is_null())
-    answers = of_people(of_control(scores)).filter(
-        (pl.col("status") == "ok") & pl.col("item_id").is_in(asked["item_id"].implode())
-    )
+    wanted = (pl.col("status") == "ok") & pl.col("item_id").is_in(asked["item_id"].implode())
+    chunks = [scores] if isinstance(scores, pl.DataFrame) else scores
+    read = [of_people(of_control(chunk)).filter(wanted).select(_READ) for chunk in chunks]
+    answers = pl.concat(read) if read else pl.DataFrame()
     if answers.is_empty():
         return ANSWER_SHARES.empty()
     picks = answers.group_by(_UNIT).agg("pred_idx").sort(_UNIT)
@@ -64,8 +66,8 @@ def answer_shares(
                     for made in _of_item(mine, texts[str(item)], rules, weighted=weighted)
                 ]
     made = pl.concat(parts).with_columns(
-        pl.lit(scores.item(0, "model")).alias("model"),
-        pl.lit(scores.item(0, "task")).alias("task"),
+        pl.lit(answers.item(0, "model")).alias("model"),
+        pl.lit(answers.item(0, "task")).alias("task"),
         pl.col(pl.Float64).fill_nan(None),
     )
     return ANSWER_SHARES.conform(made.select(list(ANSWER_SHARES.schema)))

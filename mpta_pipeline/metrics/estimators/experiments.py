@@ -8,7 +8,7 @@ Hobolt and Tilley 2020) is the mean over the profiles with the level.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,12 +24,24 @@ from mpta_pipeline.metrics.statistics.contrasts import Contrast, Regression, Sam
 from mpta_pipeline.metrics.statistics.intervals import paired
 
 ALL_ITEMS = "all"
+_NONE = pl.DataFrame()
 _ARM = "arm"
 _UNIT = ("survey", "condition", "respondent_id", "item_id", "cluster_id", "weight")
 
 
+# Columns of the scores that are kept: the rest need not be in memory for all chunks.
+_READ = (
+    "model", "task", *_UNIT, "arm", "treated", "status", "k_options", "pred_idx", "score", "scale_place",
+)  # fmt: skip
+
+
+def has_profiles(items: pl.DataFrame) -> bool:
+    """Whether any item has conjoint profiles."""
+    return "profiles" in items.columns and items["profiles"].null_count() < items.height
+
+
 def experiments(
-    scores: pl.DataFrame, groups: pl.DataFrame, *, rules: EstimateRules, items: pl.DataFrame
+    scores: pl.DataFrame | Iterable[pl.DataFrame], groups: pl.DataFrame, *, rules: EstimateRules, items: pl.DataFrame
 ) -> pl.DataFrame:
     """Compute the effects of a task's experiment.
 
@@ -38,7 +50,7 @@ def experiments(
     the effects on everyone and within those on subgroups.
 
     Args:
-        scores: SCORES of one model and task, treatments included.
+        scores: SCORES of one model and task, treatments included, or chunks of it.
         groups: GROUPS.
         rules: Dimensions, level and minimum size.
         items: ITEMS of the task.
@@ -46,16 +58,16 @@ def experiments(
     Returns:
         EXPERIMENTS; empty for a task without an experiment.
     """
-    scores = of_people(scores)
-    has_arms = "arm" in scores.columns and scores["arm"].null_count() < scores.height
-    has_profiles = "profiles" in items.columns and items["profiles"].null_count() < items.height
-    if scores.is_empty() or not (has_arms or has_profiles):
+    chunks = [scores] if isinstance(scores, pl.DataFrame) else scores
+    kept = [of_people(chunk).select(name for name in _READ if name in chunk.columns) for chunk in chunks]
+    read = pl.concat([part.filter((pl.col("status") == "ok") & (pl.col("k_options") > 0)) for part in kept] or [_NONE])
+    has_arms = "arm" in read.columns and read["arm"].null_count() < read.height
+    if read.is_empty() or not (has_arms or has_profiles(items)):
         return EXPERIMENTS.empty()
-    read = scores.filter((pl.col("status") == "ok") & (pl.col("k_options") > 0))
     rows = groups.pipe(g.apart).drop("survey", *g.DESIGN, strict=False)
     parts = []
     sources = [_arm_outcomes(read, items)] if has_arms else []
-    profiles = _profile_outcomes(read, items) if has_profiles else None
+    profiles = _profile_outcomes(read, items) if has_profiles(items) else None
     for outcomes in sources:
         for frame in _blocks(outcomes, groups, rows):
             parts += list(_arms(frame, rules))
@@ -66,7 +78,7 @@ def experiments(
         return EXPERIMENTS.empty()
     made = pl.DataFrame(parts, infer_schema_length=None).with_columns(pl.col(pl.Float64).fill_nan(None))
     made = _tested(made, rules.level).with_columns(
-        pl.lit(scores.item(0, "model")).alias("model"), pl.lit(scores.item(0, "task")).alias("task")
+        pl.lit(read.item(0, "model")).alias("model"), pl.lit(read.item(0, "task")).alias("task")
     )
     return EXPERIMENTS.conform(made.select(list(EXPERIMENTS.schema)))
 
