@@ -8,7 +8,7 @@ from mpta_pipeline.metrics.baselines.rivals import rivals
 from mpta_pipeline.metrics.estimate_checks import check_comparison, check_estimates, check_pockets
 from mpta_pipeline.metrics.estimates import compute_estimates, estimates_and_rivals
 from mpta_pipeline.metrics.estimators.answer_shares import answer_shares
-from mpta_pipeline.metrics.estimators.experiments import experiments, has_profiles
+from mpta_pipeline.metrics.estimators.experiments import answers_needed, experiments
 from mpta_pipeline.metrics.headline import OPEN_TEXT, headline
 from mpta_pipeline.metrics.metric import METRICS, Metric
 from mpta_pipeline.metrics.model_comparison import compare_models
@@ -22,6 +22,7 @@ __all__ = [
     "Metric",
     "SurveyMean",
     "answer_shares",
+    "answers_needed",
     "check_comparison",
     "check_estimates",
     "check_pockets",
@@ -32,7 +33,6 @@ __all__ = [
     "estimates_and_rivals",
     "experiments",
     "find_pockets",
-    "has_profiles",
     "headline",
     "people_shares",
     "read_retest",

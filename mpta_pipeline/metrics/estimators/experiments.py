@@ -35,6 +35,22 @@ _READ = (
 )  # fmt: skip
 
 
+def answers_needed(scores: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+    """The answers of an experiment and those to questions without a key, with the columns that their tables need.
+
+    Args:
+        scores: SCORES of one model and task, or a chunk of it.
+        items: ITEMS of the task.
+    """
+    keyless = items.filter((pl.col("scoring") == "none") & (pl.col("options").list.len() > 0))["item_id"]
+    wanted = pl.col("item_id").is_in(keyless.implode())
+    if has_profiles(items):
+        wanted = wanted | pl.col("item_id").is_in(items.filter(pl.col("profiles").is_not_null())["item_id"].implode())
+    if "arm" in scores.columns:
+        wanted = wanted | pl.col("arm").is_not_null()
+    return scores.filter(wanted).select(name for name in _READ if name in scores.columns)
+
+
 def has_profiles(items: pl.DataFrame) -> bool:
     """Whether any item has conjoint profiles."""
     return "profiles" in items.columns and items["profiles"].null_count() < items.height
