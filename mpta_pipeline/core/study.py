@@ -43,6 +43,18 @@ class TraitSelection(StrictModel):
     k_anonymity: int = Field(default=1, ge=1)
 
 
+class Arm(StrictModel):
+    """An arm of an experiment: what differs from the control.
+
+    Attributes:
+        text: Text before each question; null for none.
+        fields: Piped field of the questions' texts (`{{name}}`) → its text.
+    """
+
+    text: str | None = None
+    fields: dict[str, str] = Field(default_factory=dict)
+
+
 class TaskConfig(StrictModel):
     """One task of the study. `kind` names the code; further keys are that kind's own options.
 
@@ -56,6 +68,10 @@ class TaskConfig(StrictModel):
             cyclic shifts, with "other", "none" and "don't know" last; only the given order; or all permutations.
         elicitation: How the answer is requested.
         conditions: Conditions; null to use those of the study.
+        arms: Arms of an experiment: name → what differs.
+        control: The arm that the others are compared with; null for the only arm with neither text nor fields.
+        arm_design: Whether each persona is asked in one arm, set by hash and balanced within the panel's strata, or in
+            every arm.
         options: Options of the kind.
     """
 
@@ -66,7 +82,32 @@ class TaskConfig(StrictModel):
     orders: Literal["cyclic", "scale", "given", "full"] = "cyclic"
     elicitation: Elicitation = "letter"
     conditions: tuple[Condition, ...] | None = None
+    arms: dict[str, Arm] = Field(default_factory=dict)
+    control: str | None = None
+    arm_design: Literal["one", "every"] = "one"
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _arms_differ(self) -> TaskConfig:
+        if len(self.arms) == 1:
+            raise ValueError("an experiment has at least two arms, the control among them")
+        names = [set(arm.fields) for arm in self.arms.values()]
+        if any(one != names[0] for one in names):
+            raise ValueError("all arms give a text to the same fields")
+        told = [(arm.text, tuple(sorted(arm.fields.items()))) for arm in self.arms.values()]
+        if len(set(told)) < len(told):
+            raise ValueError("two arms are the same")
+        if self.control is not None and self.control not in self.arms:
+            raise ValueError(f"control names {self.control}, which is no arm of the task")
+        if self.arms and self.control_arm is None:
+            raise ValueError("name the arm that the others are compared with in control")
+        return self
+
+    @property
+    def control_arm(self) -> str | None:
+        """The arm that the others are compared with; None without arms."""
+        empty = [name for name, arm in self.arms.items() if arm.text is None and not arm.fields]
+        return self.control or (empty[0] if len(empty) == 1 else None)
 
 
 class EstimateRules(StrictModel):

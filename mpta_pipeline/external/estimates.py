@@ -24,6 +24,8 @@ POCKET_SEED = 2025
 _TAKEN = frozenset({*(c.name for c in ITEMS.columns if not c.optional), *SCORES.schema, *FACTS, *ROW_DIMENSIONS}) - {
     "stratum",
     "psu",
+    "arm",
+    "treated",
 }
 _FORMATS = (".csv", ".json", ".parquet")
 OWN_NAME = " (of the file)"

@@ -43,6 +43,7 @@ class KnownTruth:
         group_frequent: The most frequent answer in the person's group; None if there is no group.
         order: Canonical index of the option at each shown position.
         subgroups: The person's subgroup in each dimension that was asked for.
+        line: Number of the statement in a battery that is asked in one request; None otherwise.
     """
 
     mind: str | None
@@ -52,6 +53,7 @@ class KnownTruth:
     group_frequent: int | None
     order: tuple[int, ...]
     subgroups: Mapping[str, str | None]
+    line: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> KnownTruth:

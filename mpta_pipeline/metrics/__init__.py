@@ -7,6 +7,8 @@ from mpta_pipeline.metrics.baselines.retest import read_retest, retest
 from mpta_pipeline.metrics.baselines.rivals import rivals
 from mpta_pipeline.metrics.estimate_checks import check_comparison, check_estimates, check_pockets
 from mpta_pipeline.metrics.estimates import compute_estimates, estimates_and_rivals
+from mpta_pipeline.metrics.estimators.answer_shares import answer_shares
+from mpta_pipeline.metrics.estimators.experiments import answers_needed, experiments
 from mpta_pipeline.metrics.headline import OPEN_TEXT, headline
 from mpta_pipeline.metrics.metric import METRICS, Metric
 from mpta_pipeline.metrics.model_comparison import compare_models
@@ -19,6 +21,8 @@ __all__ = [
     "OPEN_TEXT",
     "Metric",
     "SurveyMean",
+    "answer_shares",
+    "answers_needed",
     "check_comparison",
     "check_estimates",
     "check_pockets",
@@ -27,6 +31,7 @@ __all__ = [
     "cross_fitted",
     "detectable",
     "estimates_and_rivals",
+    "experiments",
     "find_pockets",
     "headline",
     "people_shares",

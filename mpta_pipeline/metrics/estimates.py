@@ -59,7 +59,7 @@ def compute_estimates(
     Args:
         scores: SCORES of one model and one task, or chunks of it that each have all answers for some respondents. The
             chunks are read one after another, and the estimates are the same as those of the whole. Answers of the
-            condition `group` are compared with the others only.
+            condition `group` are compared with the others only, and treatments of an experiment are left out.
         groups: respondent_id, survey and one text column per base dimension, for all respondents (null: unknown).
         gold: GOLD of the task for all respondents; empty if the answer key does not depend on the person. Parts of it
             that can be iterated over more than once do as well.

@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
+from mpta_pipeline.core.arms import of_control
 from mpta_pipeline.core.described_groups import of_people
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import MODEL_COMPARISON
@@ -51,7 +52,7 @@ def compare_models(
     units: dict[str, dict[str, list[pl.DataFrame]]] = {}
     keyless = set()
     for chunk in [scores] if isinstance(scores, pl.DataFrame) else scores:
-        for (task, model), part in of_people(chunk).group_by("task", "model"):
+        for (task, model), part in of_people(of_control(chunk)).group_by("task", "model"):
             if model in controls:
                 continue
             if part.get_column("gold_idx").null_count():

@@ -555,7 +555,7 @@ _DECLARED = (
         carried={
             "responses": "model task prompt_id request_hash",
             "prompts": "condition survey wave respondent_id item_id cluster_id style framing paraphrase_id repeat_id "
-            "elicitation order_id gold_idx gold_pos weight",
+            "elicitation order_id gold_idx gold_pos weight arm treated",
             "items": "kind category ordinal scoring answer_set",
         },
         derived={
@@ -641,6 +641,25 @@ _DECLARED = (
         "about groups.",
     ),
     StoredTable(
+        "experiments",
+        "metrics",
+        Partitioning.MODEL_TASK,
+        tables.EXPERIMENTS,
+        "aggregates",
+        companion_of="subgroup_metrics",
+        description="Effects of an experiment's arms and of conjoint attributes, for everyone and by subgroup; empty "
+        "for tasks without an experiment.",
+    ),
+    StoredTable(
+        "answer_shares",
+        "metrics",
+        Partitioning.MODEL_TASK,
+        tables.ANSWER_SHARES,
+        "aggregates",
+        companion_of="subgroup_metrics",
+        description="Shares of the model's answers to questions without a key, by subgroup; empty for other tasks.",
+    ),
+    StoredTable(
         "pockets",
         "metrics",
         Partitioning.MODEL_TASK,
@@ -701,6 +720,8 @@ _DECLARED = (
 _SHOWN = (
     "subgroup_metrics",
     "rivals",
+    "experiments",
+    "answer_shares",
     "pockets",
     "items",
     "scores",

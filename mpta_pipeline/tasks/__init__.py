@@ -1,5 +1,6 @@
 """Tasks: items, prompts, answer keys, parsing and scores. `kinds/` has one file per task kind."""
 
+from mpta_pipeline.tasks.batteries import listed
 from mpta_pipeline.tasks.item_gaps import Gap, Gaps
 from mpta_pipeline.tasks.items import build_gold, build_items, check_item_files, completed, item_file_version
 from mpta_pipeline.tasks.kind_registry import KindRegistry, kind_of, task_kinds
@@ -38,6 +39,7 @@ __all__ = [
     "gold_position_test",
     "item_file_version",
     "kind_of",
+    "listed",
     "markers",
     "merged_rates",
     "option_orders",

@@ -50,7 +50,7 @@ def with_known_truth(
     )
     # Items that carry their key have the same one for everybody.
     fixed = pl.when(pl.col("frequent").is_null()).then("gold_idx")
-    told = pl.struct(
+    told = (
         "mind",
         pl.col("item_id").alias("item"),
         pl.coalesce("answer", fixed).alias("answer"),
@@ -61,7 +61,13 @@ def with_known_truth(
         if wanted.subgroups
         else pl.lit(None).alias("subgroups"),
     )
-    return prompts.with_columns(frame.select(told.struct.json_encode().alias(COLUMN)).to_series())
+    made = pl.struct(*told).struct.json_encode()
+    if "line" in prompts.columns and prompts["line"].null_count() < prompts.height:
+        # Only statements of batteries have a line: all other prompts keep their requests.
+        frame = frame.with_columns(prompts["line"])
+        listed = pl.struct(*told, "line").struct.json_encode()
+        made = pl.when(pl.col("line").is_null()).then(made).otherwise(listed)
+    return prompts.with_columns(frame.select(made.alias(COLUMN)).to_series())
 
 
 def _members(wanted: WantedTruth, groups: pl.DataFrame) -> pl.DataFrame:

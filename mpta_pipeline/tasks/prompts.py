@@ -18,7 +18,10 @@ from mpta_pipeline.core.study import Study, TaskConfig
 from mpta_pipeline.core.tables import PROMPTS
 from mpta_pipeline.core.vocabulary import GROUP_CONDITION, LETTERS
 from mpta_pipeline.personas import PLACEBO, SHUFFLES, CrosswalkTables, masks, render, stand_ins
+from mpta_pipeline.tasks.arms import assigned, items_by_arm
 from mpta_pipeline.tasks.assignment import balanced_blocks, sweep
+from mpta_pipeline.tasks.batteries import ELICITATION as LISTED
+from mpta_pipeline.tasks.batteries import asked_at_once, of_batteries
 from mpta_pipeline.tasks.group_prompts import ASK as GROUP_ASK
 from mpta_pipeline.tasks.group_prompts import ELICITATION as GROUP_ELICITATION
 from mpta_pipeline.tasks.group_prompts import group_texts
@@ -136,15 +139,17 @@ def plan_prompts(
     """Decide who is asked what, which all of a task's prompts share; the arguments are those of `build_prompts`."""
     config = study.tasks[name]
     kind = kind_of(name, config, base)
-    asked = panel.select("respondent_id", "weight").join(
-        personas.select("respondent_id", "survey", "wave", "codebook"), on="respondent_id"
-    )
+    facts_of_people = personas.select("respondent_id", "survey", "wave", "codebook")
+    asked = panel.select("respondent_id", "weight").join(facts_of_people, on="respondent_id")
     pairs = _pairs(
         config, study.seed, asked, items, gold=gold if keyed_by_persons(kind, items) else None, groups=groups
     )
+    if config.arms:
+        strata = panel.drop("survey", strict=False).join(facts_of_people, on="respondent_id")
+        pairs = assigned(pairs, strata, config, seed=study.seed, task=name)
     elicitation = OPEN if items["options"].list.len().max() == 0 else config.elicitation
     # Items that hide the same columns share the persona's text, which is made once per set of columns.
-    hidden = masks(items, _shown_columns(personas)).with_columns(
+    hidden = of_batteries(masks(items, _shown_columns(personas)), items).with_columns(
         pl.col("hidden").list.join("\x1f").rank("dense").cast(pl.Int64).alias("mask_id")
     )
     facts = items.select("item_id", "cluster_id")
@@ -155,13 +160,18 @@ def plan_prompts(
         if groups is None or crosswalk is None:
             raise ValueError("the condition `group` needs groups and crosswalk")
         about_groups = group_texts(
-            pairs,
+            pairs.drop("arm", "treated", strict=False).unique(maintain_order=True) if config.arms else pairs,
             items,
             groups=groups,
             personas=personas,
             dimensions=study.figures.dimensions,
             crosswalk=crosswalk,
         )
+        if config.arms:
+            about_groups = about_groups.with_columns(
+                pl.lit(config.control_arm).alias("arm"), pl.lit(False).alias("treated")
+            )
+    by_arm = items_by_arm(items, config.arms)
     return PromptPlan(
         name,
         study,
@@ -169,13 +179,15 @@ def plan_prompts(
         personas.select("respondent_id", "survey", "wave", "codebook", "traits", "data_use"),
         elicitation,
         hidden,
-        _with_user_hash(shown_items(items, config.orders, elicitation), elicitation),
+        _shown_by_arm(by_arm, config.orders, elicitation),
         facts,
         tuple(condition for condition in conditions if condition != GROUP_CONDITION),
         {c: stand_ins(personas, SHUFFLES[c], seed=study.seed) for c in conditions if c in SHUFFLES},
         kind.closing,
         about_groups,
-        _with_user_hash(shown_items(items, config.orders, GROUP_ELICITATION, GROUP_ASK), GROUP_ELICITATION),
+        _shown_by_arm(
+            [one for one in by_arm if one[0] == config.control_arm], config.orders, GROUP_ELICITATION, GROUP_ASK
+        ),
     )
 
 
@@ -223,10 +235,22 @@ class PromptPlan:
         """How often each prompt is sent."""
         return int(self.config.options.get("repeats", 1))
 
+    @staticmethod
+    def _elicitation(elicitation: str, shown: pl.DataFrame) -> pl.Expr:
+        """How each answer is requested: batteries in one request are answered with a list."""
+        if "line" not in shown.columns:
+            return pl.lit(elicitation)
+        return pl.when(pl.col("line").is_null()).then(pl.lit(elicitation)).otherwise(pl.lit(LISTED))
+
+    @property
+    def _of_arms(self) -> tuple[str, ...]:
+        """Columns that only prompts of an experiment have."""
+        return ("arm", "treated") if self.config.arms else ()
+
     def height(self) -> int:
         """Number of prompts, at most: personas without a text for a condition count."""
         study, most = self.study, self.config.options.get("max_orders")
-        orders = self.shown.group_by("item_id").agg(pl.col("n_orders").first().alias("n"))
+        orders = self.shown.group_by("item_id").agg(pl.col("n_orders").first().alias("n"))  # equal in all arms
         if most is not None:
             orders = orders.with_columns(pl.col("n").clip(upper_bound=int(most)))
         wordings = sum(_wordings(study, condition) for condition in self.conditions)
@@ -280,16 +304,19 @@ class PromptPlan:
             parts.append(self._crossed(self._with_first(self.about_groups), self.shown_of_groups, GROUP_ELICITATION))
         if not parts:
             return PROMPTS.empty()
-        prompts = pl.concat(parts, how="vertical_relaxed")
+        prompts = pl.concat(parts, how="diagonal_relaxed")
         prompts = prompts.with_columns(_gold_position(prompts).alias("gold_pos"))
         sent = ["text_hash", "user_hash", "elicitation", "repeat_id"]
         prompts = prompts.with_columns(hash_rows(prompts, sent, key="content").alias("content_hash"))
         cell = [
             "task", "item_id", "respondent_id", "condition", "style", "framing", "paraphrase_id", "repeat_id",
-            "order_id", "content_hash",
+            "order_id", "content_hash", *self._of_arms[:1],
         ]  # fmt: skip
         ids = pl.format("{}-{}-{}", "group", pl.col("item_hash").str.head(6), hash_rows(prompts, cell, key="prompt"))
-        return PROMPTS.conform(prompts.with_columns(ids.alias("prompt_id")).select(list(PROMPTS.schema)))
+        facts = {"arm": pl.String(), "treated": pl.Boolean(), "line": pl.Int64()}
+        absent = (pl.lit(None, dtype).alias(name) for name, dtype in facts.items() if name not in prompts.columns)
+        prompts = prompts.with_columns(ids.alias("prompt_id"), *absent)
+        return PROMPTS.conform(prompts.select(list(PROMPTS.schema)))
 
     def _with_first(self, pairs: pl.DataFrame) -> pl.LazyFrame:
         return _with_first(pairs, self.study.seed)
@@ -304,17 +331,17 @@ class PromptPlan:
         """
         repeats = pl.LazyFrame({"repeat_id": range(self.repeats)}, schema={"repeat_id": pl.Int64})
         return (
-            texts.join(shown.lazy(), on="item_id")
+            texts.join(shown.lazy(), on=["item_id", "arm"] if self.config.arms else ["item_id"])
             .filter(_asked_orders(self.config))
             .join(self.facts.lazy(), on="item_id")
             .join(repeats, how="cross")
             .with_columns(
                 pl.lit(self.name).alias("task"),
-                pl.lit(elicitation).alias("elicitation"),
+                self._elicitation(elicitation, shown).alias("elicitation"),
                 # Prompts without a persona share the item.
                 pl.coalesce("text_hash", "item_hash").alias("group"),
             )
-            .select(_CROSSED)
+            .select(*_CROSSED, *self._of_arms, *(["line"] if "line" in shown.columns else []))
             .collect()
         )
 
@@ -411,6 +438,19 @@ def _cut(frame: pl.DataFrame, n: int) -> _Cut:
     return _Cut(frame, order, ends, digests)
 
 
+def _shown_by_arm(
+    by_arm: Sequence[tuple[str | None, pl.DataFrame]], design: str, elicitation: str, request: str | None = None
+) -> pl.DataFrame:
+    """Each item in each order, and in each arm if there are arms."""
+    parts = []
+    for arm, items in by_arm:
+        shown = _with_user_hash(shown_items(items, design, elicitation, request), elicitation)
+        if request is None:
+            shown = asked_at_once(shown, items)
+        parts.append(shown if arm is None else shown.with_columns(pl.lit(arm).alias("arm")))
+    return pl.concat(parts)
+
+
 def _with_user_hash(shown: pl.DataFrame, elicitation: str) -> pl.DataFrame:
     return shown.with_columns(hash_rows(shown, ["user"], key=elicitation).alias("user_hash"))
 
@@ -455,9 +495,11 @@ def count_requests(prompts: pl.DataFrame, items: pl.DataFrame, config: TaskConfi
         orders: The design to count.
         seed: The study's seed.
     """
-    cells = prompts.select("item_id", "respondent_id", "group", "repeat_id").unique()
+    told = ["arm"] if "arm" in prompts.columns else []
+    cells = prompts.select("item_id", "respondent_id", "group", "repeat_id", *told).unique()
     asked = _with_first(cells, seed).join(item_orders(items, orders).lazy(), on="item_id").filter(_asked_orders(config))
-    return int(asked.select(pl.struct("group", "item_id", "repeat_id", "order_id").n_unique()).collect().item())
+    request = pl.struct("group", "item_id", "repeat_id", "order_id", *told)
+    return int(asked.select(request.n_unique()).collect().item())
 
 
 def _asked_orders(config: TaskConfig) -> pl.Expr:

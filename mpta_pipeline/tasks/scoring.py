@@ -7,6 +7,7 @@ import polars as pl
 from mpta_pipeline.core.reasoning_text import read_thought
 from mpta_pipeline.core.tables import SCORES, TEXT_SCORES
 from mpta_pipeline.core.vocabulary import CUT_OFF_FINISHES, REFUSED_FINISHES
+from mpta_pipeline.tasks.batteries import answer_lines
 from mpta_pipeline.tasks.option_orders import order_text, scale_directions
 from mpta_pipeline.tasks.parsing import (
     ERROR,
@@ -46,14 +47,16 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
         model, prompt_id, request_hash, text, status, unparsed_reason, letter_share, pred_pos (shown), pred_idx
         (canonical), p_vec (canonical order; null without probabilities).
     """
+    line = (pl.col("line") if "line" in prompts.columns else pl.lit(None, pl.Int64)).alias("line")
     absent = {"completion_tokens": pl.Int64, "letter_share": pl.Float64, "thought": pl.Boolean}
     frame = (
         responses.with_columns(
             pl.lit(None, dtype).alias(name) for name, dtype in absent.items() if name not in responses.columns
         )
         .select("model", "prompt_id", "request_hash", *_READ)
-        .join(prompts.select("prompt_id", "options", "option_order", "elicitation"), on="prompt_id")
+        .join(prompts.select("prompt_id", "options", "option_order", "elicitation", line), on="prompt_id")
     )
+    frame = answer_lines(frame)
     is_open = pl.col("options").list.len() == 0
     texts, frame = frame.filter(is_open), frame.filter(~is_open)
     if frame.is_empty():
@@ -72,7 +75,8 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
     started = pl.format("\n{}", pl.col("text").str.strip_chars().str.to_lowercase())
     by_text = pl.col("rule").is_in(["option text", "option within"])
     begun = (begun | (cut & by_text & (shown.str.count_matches(started, literal=True) > 1))).fill_null(False)
-    text_status = pl.when(begun).then(pl.lit(UNPARSED)).otherwise("text_status")
+    unlisted = pl.col("no_line") & (pl.col("text_status") == OK)
+    text_status = pl.when(begun | unlisted).then(pl.lit(UNPARSED)).otherwise("text_status")
     letters = pl.col("elicitation") == "letter"
     share = pl.coalesce(
         "letter_share", pl.when(letters).then(pl.col("option_logprobs").list.eval(pl.element().exp()).list.sum())
@@ -105,6 +109,8 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
         .then(pl.lit("several_options"))
         .when(begun | (cut & vague))
         .then(pl.lit("cut_off"))
+        .when(unlisted)
+        .then(pl.lit("no_option"))
         .when(pl.col("thought").fill_null(False) & (pl.col("unparsed_reason") == "empty"))
         .then(pl.lit("thought_only"))
         .otherwise("unparsed_reason")
@@ -204,6 +210,10 @@ def score(prompts: pl.DataFrame, items: pl.DataFrame, responses: pl.DataFrame) -
         "prompt_id", "task", "item_id", "cluster_id", "respondent_id", "survey", "wave", "condition", "style",
         "framing", "paraphrase_id", "repeat_id", "elicitation", "order_id", "gold_idx", "gold_pos", "weight",
         pl.col("options").list.len().cast(pl.Int64).alias("k_options"),
+        *(
+            (pl.col(name) if name in prompts.columns else pl.lit(None, dtype)).alias(name)
+            for name, dtype in (("arm", pl.String), ("treated", pl.Boolean))
+        ),
     ]  # fmt: skip
     frame = parse_replies(prompts, responses).join(prompts.select(columns), on="prompt_id").join(facts, on="item_id")
     frame = _against_references(markers(frame))

@@ -27,6 +27,7 @@ from mpta_pipeline.core.study import Study
 from mpta_pipeline.pipeline import configuration_schemas
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.surveys import load_sources
+from mpta_pipeline.tasks.questionnaires import read_instrument
 from tests.docs import blocks
 from tests.factories.deployment import World, model
 
@@ -205,6 +206,8 @@ def kind_of(document: dict[str, object]) -> str | None:
         return "models.yaml"
     if keys <= {"directories", "sources"}:
         return "surveys.yaml"
+    if "blocks" in keys:
+        return "questionnaire.yaml"
     if keys <= set(PublishedStudy.model_fields):
         return "published.yaml"
     return "study.yaml" if keys <= set(Study.model_fields) else None
@@ -217,6 +220,11 @@ def test_yaml_is_what_the_schema_and_the_code_accept(block, tmp_path):
     document = yaml.safe_load(block.text)
     file = kind_of(document)
     assert file, f"{block.id}: no configuration file has these keys; say what it is with <!-- not run: … -->"
+    if file == "questionnaire.yaml":
+        (tmp_path / file).write_text(block.text, encoding="utf-8")
+        made = read_instrument(tmp_path / file, {})
+        assert made.questions
+        return
     if file == "study.yaml":
         document = STUDY | document
     jsonschema.Draft7Validator(SCHEMAS[file]).validate(document)

@@ -117,6 +117,7 @@ FILES = {
     "published.yaml": "title: A study\ncitation: Doe 2026\naddress: a paper\nfigures:\n  - {name: Right, of: a model, "
     "value: 0.5, source: Table 1, ours: {task: value_alignment, metric: accuracy, condition: persona}}\n",
     "retest.csv": "column,retest\nabany,0.9\n",
+    "own.yaml": "blocks: [{name: b, questions: [{id: q, question: 'A {{vehicle}}?', options: [a, b]}]}]\n",
     "myths.csv": "Type,Category,Question,Best Answer,Best Incorrect Answer\n"
     + "".join(f"Adversarial,Myths,Is it so with {n}?,No,Yes\n" for n in range(4)),
 }

@@ -128,6 +128,21 @@ IN_STUDY = [
     to("tasks.elicitation", "verbalized", "task"),
     to("tasks.conditions", ["persona", "no_persona", "placebo"], "task"),
     to("tasks.options", {"columns": ["abortion_poor"]}, "task"),
+    to("tasks.arms.text", "Think twice.", "task", beside={"tasks.arms.plain": {}}),
+    to(
+        "tasks.arms.fields",
+        {"vehicle": "bus"},
+        "task",
+        "report_design",
+        beside={
+            "tasks.kind": "questionnaire",
+            "tasks.path": "own.yaml",
+            "tasks.control": "plain",
+            "tasks.arms.plain": {"fields": {"vehicle": "train"}},
+        },
+    ),
+    to("tasks.control", "told", "task", beside={"tasks.arms.plain": {}, "tasks.arms.text": "Think twice."}),
+    to("tasks.arm_design", "every", "task", beside={"tasks.arms.plain": {}, "tasks.arms.text": "Think twice."}),
     to("figures.dimensions", ["sex", "age_band"], "persona_design", "figure_rules"),
     to("figures.min_personas", 7, "figure_rules"),
     to("figures.min_items", 4, "figure_rules"),
@@ -454,6 +469,8 @@ def put(document: dict[str, Any], key: str, value: Any) -> None:
 def whole_key(file: str, key: str) -> str:
     """The key with the name of the model, task or source that it is tried on."""
     first, _, rest = key.partition(".")
+    if rest in ("arms.text", "arms.fields"):
+        rest = rest.replace("arms.", "arms.told.")
     if file == "models.yaml":
         return f"models.loopback.{key}"
     return {"tasks": f"tasks.value_alignment.{rest}", "sources": f"sources.club.{rest}"}.get(first, key)

@@ -70,6 +70,7 @@ def plan(
     result.table("plan", [one.as_row() for one in plans], shown=[_shown(one) for one in plans])
     _add_by_task(result, deployment)
     _add_by_condition(result, deployment, prompted)
+    _add_by_arm(result, deployment, prompted)
     _add_orders(result, deployment)
     _add_total(result, deployment, plans)
     _add_detectable(result, deployment, prompted)
@@ -127,6 +128,31 @@ def _add_by_condition(result: Result, deployment: Deployment, prompted: Sequence
     title = "Requests per model, by condition and framing; equal ones are sent once"
     shown = [row | {"requests": f"{row['requests']:,}"} for row in counts]
     result.table("by_condition", counts, title=title, shown=shown if several else ())
+
+
+def _add_by_arm(result: Result, deployment: Deployment, prompted: Sequence[str]) -> None:
+    """Add the personas and requests of each arm of the study's experiments."""
+    import polars as pl
+
+    from mpta_pipeline.pipeline.stored import reduced
+
+    by = ("task", "arm", "treated")
+    personas, requests = (pl.col(name).hash().unique().alias(name) for name in ("respondent_id", "content_hash"))
+
+    def of_arms(part: pl.DataFrame) -> pl.DataFrame:
+        return part.drop_nulls("arm").group_by(by).agg(personas, requests)
+
+    experiments = [task for task in prompted if deployment.study.tasks[task].arms]
+    found = [reduced(deployment, "prompts", task, of_arms) for task in experiments]
+    rows: list[dict[str, Any]] = []
+    if found:
+        distinct = [pl.col(name).list.explode().n_unique() for name in ("respondent_id", "content_hash")]
+        counts = pl.concat(found).group_by(by).agg(distinct).sort("task", "treated", "arm")
+        counts = counts.rename({"respondent_id": "personas", "content_hash": "requests"})
+        rows = counts.select("task", "arm", "personas", "requests").to_dicts()
+    shown = [row | {"personas": f"{row['personas']:,}", "requests": f"{row['requests']:,}"} for row in rows]
+    title = "Requests per model, by arm; the control of a task comes first"
+    result.table("by_arm", rows, title=title, shown=shown)
 
 
 def _add_orders(result: Result, deployment: Deployment) -> None:

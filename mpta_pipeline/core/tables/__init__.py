@@ -6,6 +6,8 @@ One module per stage. A record holds the names, types, meaning and bounds of the
 from mpta_pipeline.core.tables.harmonize import CONCEPTS, OPTIONS, RESPONDENTS
 from mpta_pipeline.core.tables.inference import MODELS, RESPONSES
 from mpta_pipeline.core.tables.metrics import (
+    ANSWER_SHARES,
+    EXPERIMENTS,
     MODEL_COMPARISON,
     PEOPLE_SHARES,
     POCKETS,
@@ -32,11 +34,13 @@ from mpta_pipeline.core.vocabulary import (
 )
 
 __all__ = [
+    "ANSWER_SHARES",
     "CHANGELOG",
     "CONCEPTS",
     "CONDITIONS",
     "DATA_USES",
     "ELICITATIONS",
+    "EXPERIMENTS",
     "GOLD",
     "GROUPS",
     "ITEMS",

@@ -126,6 +126,14 @@ SCORES = Table(
             le=1,
             optional=True,
         ),
+        Column("arm", pl.String, "Arm of the experiment; null without one", nullable=True, optional=True),
+        Column(
+            "treated",
+            pl.Boolean,
+            "The arm is not the control. Estimates other than those of the experiment leave these answers out",
+            nullable=True,
+            optional=True,
+        ),
     ),
 )
 
@@ -214,6 +222,86 @@ SUBGROUP_METRICS = Table(
             nullable=True,
             earlier="figure_id",
         ),
+    ),
+)
+
+ANSWER_SHARES = Table(
+    "answer_shares",
+    "What the model answered to questions that have no key: the share of each option by subgroup, over the readable "
+    "answers in all option orders. `people_shares` has people's answers to questions with a key.",
+    ("model", "task", "survey", "condition", "item_id", "dimensions", "subgroup", "weighted", "option"),
+    (
+        *shared_columns("model", "task", "survey", "condition", "item_id"),
+        Column("dimensions", pl.String, "Trait or intersection; `all` for everyone"),
+        Column("subgroup", pl.String, "Values of the dimensions"),
+        Column("weighted", pl.Boolean, "Survey weights were used"),
+        Column("option", pl.Int64, "Canonical index of the option", ge=0),
+        Column("answer", pl.String, "The option's text"),
+        Column("share", pl.Float64, "Share of the answers that are this option", nullable=True, ge=0, le=1),
+        Column("se", pl.Float64, "Standard error, clustered by persona", nullable=True, ge=0),
+        Column("ci_low", pl.Float64, "Lower end of the interval; its confidence is 1 − figures.level", nullable=True),
+        Column("ci_high", pl.Float64, "Upper end", nullable=True),
+        Column("n_personas", pl.Int64, "Personas with a readable answer", ge=0),
+        Column("small", pl.Boolean, "Fewer personas than the study's minimum"),
+    ),
+)
+
+EXPERIMENTS = Table(
+    "experiments",
+    "Effects in experiments: of each arm against the control, and of each level of a conjoint attribute; by question, "
+    "for everyone and by subgroup. Errors are clustered by persona and item. Empty for tasks without an experiment.",
+    (
+        "model",
+        "task",
+        "survey",
+        "condition",
+        "effect",
+        "factor",
+        "level",
+        "outcome",
+        "item_id",
+        "answer",
+        "dimensions",
+        "subgroup",
+        "weighted",
+    ),
+    (
+        *shared_columns("model", "task", "survey", "condition"),
+        Column(
+            "effect",
+            pl.String,
+            "arm (mean of the arm minus mean of the control), amce (average marginal component effect of a level "
+            "against the attribute's first level), marginal_mean (mean over the profiles with the level)",
+        ),
+        Column("factor", pl.String, "`arm`, or the attribute"),
+        Column("level", pl.String, "The arm, or the level"),
+        Column("reference", pl.String, "The control, or the attribute's first level; empty for a marginal mean"),
+        Column(
+            "outcome",
+            pl.String,
+            "place (on the scale, 0 to 1), share (of an answer), right (share of right answers), chosen (share of "
+            "profiles that are chosen)",
+        ),
+        Column("item_id", pl.String, "Item within the task; `all` for the mean over the questions"),
+        Column("answer", pl.String, "The answer whose share it is; empty for other outcomes"),
+        Column("dimensions", pl.String, "Trait or intersection; `all` for everyone"),
+        Column("subgroup", pl.String, "Values of the dimensions"),
+        Column("weighted", pl.Boolean, "Survey weights were used"),
+        Column("reference_mean", pl.Float64, "Mean of the control; null for conjoint", nullable=True),
+        Column("estimate", pl.Float64, "The effect, or the marginal mean", nullable=True),
+        Column("se", pl.Float64, "Standard error, clustered by persona and item", nullable=True, ge=0),
+        Column("ci_low", pl.Float64, "Lower end of the interval; its confidence is 1 − figures.level", nullable=True),
+        Column("ci_high", pl.Float64, "Upper end", nullable=True),
+        Column("p_value", pl.Float64, "Test of no effect; null for a marginal mean", nullable=True, ge=0, le=1),
+        Column("q_value", pl.Float64, "As `p_value`, corrected within the family (Benjamini–Hochberg)", nullable=True),
+        Column("difference", pl.Float64, "Effect in the subgroup minus effect in everyone else", nullable=True),
+        Column("difference_se", pl.Float64, "Its error", nullable=True, ge=0),
+        Column("difference_p", pl.Float64, "Test of no difference", nullable=True, ge=0, le=1),
+        Column("difference_q", pl.Float64, "As `difference_p`, corrected within the family", nullable=True),
+        Column("n_personas", pl.Int64, "Personas behind the effect", ge=0),
+        Column("n_items", pl.Int64, "Items behind it", ge=0),
+        Column("n_answers", pl.Int64, "Readable answers behind it, option orders counted singly", ge=0),
+        Column("small", pl.Boolean, "Fewer personas than the study's minimum on either side"),
     ),
 )
 

@@ -6,7 +6,16 @@ import polars as pl
 
 from mpta_pipeline.core.tables.harmonize import CONCEPTS, OPTIONS, RESPONDENTS
 from mpta_pipeline.core.tables.inference import MODELS, RESPONSES
-from mpta_pipeline.core.tables.metrics import MODEL_COMPARISON, PEOPLE_SHARES, POCKETS, RIVALS, SCORES, SUBGROUP_METRICS
+from mpta_pipeline.core.tables.metrics import (
+    ANSWER_SHARES,
+    EXPERIMENTS,
+    MODEL_COMPARISON,
+    PEOPLE_SHARES,
+    POCKETS,
+    RIVALS,
+    SCORES,
+    SUBGROUP_METRICS,
+)
 from mpta_pipeline.core.tables.personas import GROUPS, PANEL, PERSONAS
 from mpta_pipeline.core.tables.schema import Column, Table
 from mpta_pipeline.core.tables.surveys import CHANGELOG, VARIABLES, WAVES
@@ -42,6 +51,8 @@ PUBLISHED: list[Table] = [
     SCORES,
     SUBGROUP_METRICS,
     RIVALS,
+    EXPERIMENTS,
+    ANSWER_SHARES,
     POCKETS,
     MODEL_COMPARISON,
     MODELS,

@@ -19,6 +19,9 @@ def _fact(
 # of people, null if the poll does not report it.
 POLL = pl.Struct({"sample": pl.String, "shares": pl.List(pl.Float64), "n": pl.Float64})
 
+# A level of an attribute of a conjoint profile, and its place among the attribute's levels.
+PROFILE = pl.Struct({"attribute": pl.String, "level": pl.String, "place": pl.Int64})
+
 ITEMS = Table(
     "items",
     "One row per item of a task: a question with its options in canonical order.",
@@ -88,6 +91,15 @@ ITEMS = Table(
         _fact("annotated_values", pl.List(pl.String), "CIVICS: values that annotators found in the statement"),
         _fact("item_file", pl.String, "Version of the item file; null for items made from the survey"),
         _fact(
+            "profiles",
+            pl.List(pl.List(PROFILE)),
+            "Conjoint: the profiles in canonical order, each as its attributes and their levels",
+        ),
+        _fact("statement", pl.String, "Statement of a battery that is asked in one request; null for other items"),
+        _fact("stem", pl.String, "What the statements of that battery share"),
+        _fact("line", pl.Int64, "Number of the statement in the battery's request, from 1"),
+        _fact("restrictions", pl.List(pl.List(PROFILE)), "Conjoint: pairs of levels that no profile has together"),
+        _fact(
             "asked_if",
             pl.List(pl.Struct({"name": pl.String, "values": pl.List(pl.String)})),
             "Dimensions of people, each with the values that a person must have to be asked",
@@ -149,5 +161,8 @@ PROMPTS = Table(
         Column("masked", pl.List(pl.String), "Columns hidden from the persona text for this item"),
         Column("data_use", pl.String, "Where the prompt may be sent", isin=DATA_USES),
         Column("weight", pl.Float64, "Panel weight of the persona; null without a survey weight", nullable=True),
+        _fact("line", pl.Int64, "Number of the statement whose answer counts, if a battery is asked in one request"),
+        _fact("arm", pl.String, "Arm of the experiment; null if the task has no arms"),
+        _fact("treated", pl.Boolean, "The arm is not the control; null if the task has no arms"),
     ),
 )

@@ -192,7 +192,7 @@ def respond(own: SimulatedOptions, name: str, request: ModelRequest) -> ModelRes
         position = int(at_this_asking("noise answer") * k)
     else:
         position = known.order.index(_settled_answer(own, known, shares.accuracy, k, settled))
-    return _in_words(request, position, name)
+    return _in_words(request, position, name, line=known.line)
 
 
 class Shares:
@@ -245,8 +245,10 @@ def _settled_answer(own: SimulatedOptions, known: KnownTruth, accuracy: float, k
     return other + (other >= aim)
 
 
-def _in_words(request: ModelRequest, position: int, name: str) -> ModelResponse:
+def _in_words(request: ModelRequest, position: int, name: str, *, line: int | None = None) -> ModelResponse:
     """Return the response that gives the option at a position, in the form that the prompt asks for."""
+    if line is not None:
+        return ModelResponse(f"{line}: {LETTERS[position]}", finish_reason="stop", provider_model=name)
     k = len(request.options)
     rest = (1 - CONFIDENCE) / (k - 1) if k > 1 else 0.0
     shares = [CONFIDENCE if i == position and k > 1 else rest if i != position else 1.0 for i in range(k)]

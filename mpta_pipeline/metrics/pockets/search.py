@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from scipy import optimize, stats
 
+from mpta_pipeline.core.arms import of_control
 from mpta_pipeline.core.described_groups import of_people
 from mpta_pipeline.core.estimate_ids import pocket_ids
 from mpta_pipeline.core.hashing import hash_uniform
@@ -91,7 +92,7 @@ def find_pockets(
     """
     wrong = _Wrong()
     chunks = by_persona(scores) if isinstance(scores, pl.DataFrame) else scores
-    made = balance_chunks(wrong.seen(map(of_people, chunks)), columns=_USED)
+    made = balance_chunks(wrong.seen(of_people(of_control(chunk)) for chunk in chunks), columns=_USED)
     # Without an answer key, no group can be worse.
     if made is None or wrong.keyless:
         return POCKETS.empty()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
+from mpta_pipeline.core.arms import of_control
 from mpta_pipeline.core.described_groups import of_people
 from mpta_pipeline.metrics.samples.answer_changes import with_controls
 from mpta_pipeline.metrics.samples.balancing import Units, balance_chunks, by_persona
@@ -63,7 +64,7 @@ def _people_of(chunks: Iterable[pl.DataFrame], stated: list[pl.DataFrame]) -> It
     for chunk in chunks:
         if (direct := DirectEstimates.read(chunk)) is not None:
             stated.append(direct.frame)
-        yield of_people(chunk)
+        yield of_people(of_control(chunk))
 
 
 def _with_ceiling(units: pl.DataFrame, ceiling: pl.DataFrame | None) -> pl.DataFrame:

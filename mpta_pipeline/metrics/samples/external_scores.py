@@ -148,7 +148,7 @@ def score_answers(answers: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame
         pl.lit(None, pl.Boolean).alias("condescending"),
     )
     # Nobody says in which direction the options of answers from elsewhere were shown.
-    return SCORES.conform(rows.select(name for name in SCORES.schema if name not in ("scale_reversed", "scale_place")))
+    return SCORES.conform(rows.select(column.name for column in SCORES.columns if not column.optional))
 
 
 def _with_probabilities(rows: pl.DataFrame) -> pl.DataFrame:

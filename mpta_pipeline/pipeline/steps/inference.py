@@ -241,6 +241,7 @@ def _statuses_of(responses: pl.DataFrame) -> pl.Series:
         "options",
         pl.int_ranges(pl.col("options").list.len()).alias("option_order"),
         "elicitation",
+        tasks.listed(pl.col("elicitation"), pl.col("text")).alias("line"),
     )
     given = responses.select(
         pl.lit("").alias("model"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -70,26 +70,36 @@ def _statuses(scores: pl.DataFrame) -> dict[str, int]:
 def subgroup_metrics(inputs: Inputs) -> Output:
     """Compute the estimates of a model on a task, for everyone and for each subgroup."""
     inputs.table("people_shares")  # made once for all models; warehouse and report read it
-    study, file = inputs.study, inputs.retest_file
+    study, file, items = inputs.study, inputs.retest_file, inputs.table("items")
+    kept: list[pl.DataFrame] = []
+
+    def seen() -> Iterator[pl.DataFrame]:
+        for chunk in inputs.one_by_one("scores"):
+            kept.append(metrics.answers_needed(chunk, items))
+            yield chunk
+
     frame, ladder = metrics.estimates_and_rivals(
-        inputs.one_by_one("scores"),
+        seen(),
         inputs.table("groups"),
         inputs.parts("gold"),
         rules=study.figures,
         releases=inputs.table("releases"),
-        items=inputs.table("items"),
+        items=items,
         ceiling=inputs.optional_table("ceiling"),
         retest=None if file is None else metrics.read_retest(file),
         study=study.name,
     )
-    kept, before = inputs.replaced_estimates, inputs.previous()
+    replaced, before = inputs.replaced_estimates, inputs.previous()
+    groups, rules = inputs.table("groups"), study.figures
+    experiments = metrics.experiments(kept, groups, rules=rules, items=items)
+    shares = metrics.answer_shares(kept, groups, rules=rules, items=items)
     return Output(
         frame,
         checks=metrics.check_estimates(frame),
-        companions={"rivals": ladder},
+        companions={"rivals": ladder, "experiments": experiments, "answer_shares": shares},
         # Before the estimates are stored: a process killed in between has kept estimates that still stand, which does
         # no harm.
-        before_storing=None if before is None else lambda: keep_replaced(kept, before, frame),
+        before_storing=None if before is None else lambda: keep_replaced(replaced, before, frame),
     )
 
 

@@ -10,6 +10,7 @@ import polars as pl
 from mpta_pipeline import metrics
 from mpta_pipeline import report as domain
 from mpta_pipeline.core import tables
+from mpta_pipeline.core.arms import of_control
 from mpta_pipeline.core.described_groups import of_people
 from mpta_pipeline.core.storage import shared, write_text
 from mpta_pipeline.pipeline.inputs import Inputs
@@ -44,12 +45,26 @@ def _lineage(inputs: Inputs) -> pl.DataFrame:
     return tables.LINEAGE.conform(pl.DataFrame(rows, schema=tables.LINEAGE.schema, orient="row"))
 
 
+def _as_asked(scores: pl.DataFrame) -> pl.DataFrame:
+    """Answers for persons, without those of treatments, which only the experiment's estimates count."""
+    return of_people(of_control(scores))
+
+
 @step("report")
 def report(inputs: Inputs) -> Output:
     """Write the report from the stored estimates."""
-    names = ("subgroup_metrics", "rivals", "pockets", "items", "scores", "people_shares")
+    names = (
+        "subgroup_metrics",
+        "rivals",
+        "experiments",
+        "answer_shares",
+        "pockets",
+        "items",
+        "scores",
+        "people_shares",
+    )
     # Answers about described groups are nobody's; the estimates have what follows from them.
-    frames = {name: inputs.stacked(name, of_people if name == "scores" else None) for name in names}
+    frames = {name: inputs.stacked(name, _as_asked if name == "scores" else None) for name in names}
     frames["model_comparison"] = inputs.table("model_comparison")
     frames["models"] = inputs.table("models")
     frames["waves"] = inputs.stacked("waves").with_columns(inputs.permitted_use("codebook"))

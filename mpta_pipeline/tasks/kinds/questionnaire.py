@@ -30,7 +30,7 @@ FILE = ItemFile(
     pattern="*.*",
 )
 MATCHED, UNMATCHED, ALL = "matched", "unmatched", "all"
-_SETTLED = "|"
+QUESTION, BATTERY = "question", "battery"
 
 
 def questionnaire_items(request: ItemRequest) -> pl.DataFrame:
@@ -45,6 +45,7 @@ def questionnaire_items(request: ItemRequest) -> pl.DataFrame:
     schema: dict[str, pl.DataType | type[pl.DataType]] = {
         "codebook": pl.String,
         "context": pl.String,
+        "stem": pl.String,
         "option_scores": pl.List(pl.Float64),
         "column": pl.String,
         "concept": pl.String,
@@ -61,11 +62,51 @@ def questionnaire_items(request: ItemRequest) -> pl.DataFrame:
         _places(layout.along, len(options)) for layout, options in zip(layouts(items), items["options"], strict=True)
     ]
     own = pl.Series("places", places, dtype=pl.List(pl.Float64))
+    numbered = _asked_by(request) == BATTERY
+    if numbered and (some := [q.id for q in chosen if q.battery and q.conditions]):
+        effect = "shown to everyone with its battery; the answer counts for those who meet it"
+        request.gaps.not_used.append(Note("condition of a statement", effect, tuple(some)).text())
+    items = _numbered(items) if numbered else items.drop("stem", "statement")
     return items.with_columns(
         pl.when("ordinal").then(pl.coalesce("option_scores", own)).alias("option_scores"),
         pl.lit(version(request.files, None)).alias("item_file"),
         pl.lit(str(request.option("licence", FILE.licence))).alias("licence"),
         pl.col("column").is_not_null().alias("own_key"),
+    )
+
+
+def _asked_by(request: ItemRequest) -> str:
+    """How the statements of a battery are asked.
+
+    Raises:
+        TaskError: In a way that is not supported.
+    """
+    by = str(request.option("asked", QUESTION))
+    if by not in (QUESTION, BATTERY):
+        raise TaskError(
+            "The task's option asked has a value that is not supported",
+            variable="options.asked",
+            value=by,
+            remedy=f"use {QUESTION} (each question in a request of its own) or {BATTERY} (all statements of a battery "
+            "in one request); one conversation, in which the model sees its earlier answers, is not supported",
+        )
+    if by == BATTERY and "max_orders" in request.config.options:
+        raise TaskError(
+            "max_orders would give the statements of a battery different orders, but they are asked in one request",
+            variable="options.max_orders",
+            remedy=f"leave it out, or use asked: {QUESTION}",
+        )
+    return by
+
+
+def _numbered(items: pl.DataFrame) -> pl.DataFrame:
+    """Number the statements of each battery, per codebook; a battery of one statement is asked as a question."""
+    battery = ["cluster_id", "codebook"]
+    several = pl.col("stem").is_not_null() & (pl.len().over(battery) > 1)
+    return items.with_columns(
+        pl.when(several).then(pl.int_range(1, pl.len() + 1).over(battery)).cast(pl.Int64).alias("line"),
+        pl.when(several).then("stem").alias("stem"),
+        pl.when(several).then("statement").alias("statement"),
     )
 
 
@@ -86,7 +127,9 @@ def _instrument(request: ItemRequest) -> Instrument:
             remedy="set the task's path to the file",
         )
     path = request.files[0]
-    instrument = read_instrument(path, {str(k): str(v) for k, v in dict(request.option("fields", {})).items()})
+    fields: dict[str, str | None] = {str(k): str(v) for k, v in dict(request.option("fields", {})).items()}
+    fields |= {name: None for arm in request.config.arms.values() for name in arm.fields}
+    instrument = read_instrument(path, fields)
     ids = [question.id for question in instrument.questions]
     batteries = [question.battery for question in instrument.questions if question.battery]
     columns = {str(k): str(v) for k, v in dict(request.option("columns", {})).items()}
@@ -199,6 +242,8 @@ def _row(question: Question) -> dict[str, Any]:
         "option_values": list(question.values or question.options),
         "ordinal": question.ordinal,
         "label": question.text,
+        "stem": question.stem,
+        "statement": question.text,
         "asked_if": [{"name": c.name, "values": list(c.values)} for c in question.conditions],
     }
 
@@ -342,6 +387,7 @@ KINDS = (
             "ordinal": "Questions and batteries whose options are points of a scale",
             "leave_out": "Questions and batteries that are not asked",
             "fields": "Piped field → its text",
+            "asked": "`question` (default): each statement of a battery in a request of its own; `battery`: all in one",
             "licence": "Licence of the questions' text",
         },
         example=Example({"trains.yaml": _EXAMPLE}),

@@ -37,7 +37,7 @@ _NEEDED = ("id", "question", "options")
 _TRUE = ("true", "yes", "1", "x")
 
 
-def read_csv_file(path: Path, fields: Mapping[str, str]) -> Instrument:
+def read_csv_file(path: Path, fields: Mapping[str, str | None]) -> Instrument:
     """Read a questionnaire from CSV or TSV.
 
     Args:
@@ -64,7 +64,7 @@ def read_csv_file(path: Path, fields: Mapping[str, str]) -> Instrument:
         )
     notes = Notes()
     questions = [_question(row, number, path) for number, row in enumerate(frame.iter_rows(named=True), start=2)]
-    return Instrument(path.stem, with_fields(questions, dict(fields), notes), notes.all())
+    return Instrument(path.stem, with_fields(questions, fields, notes), notes.all())
 
 
 def _question(row: Mapping[str, str | None], number: int, path: Path) -> Question:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 MOST_OPTIONS = 26
@@ -133,12 +133,12 @@ def scale_points(low: int, high: int, low_label: str, high_label: str) -> tuple[
     return tuple(points)
 
 
-def with_fields(questions: Iterable[Question], fields: dict[str, str], notes: Notes) -> tuple[Question, ...]:
+def with_fields(questions: Iterable[Question], fields: Mapping[str, str | None], notes: Notes) -> tuple[Question, ...]:
     """Replace the piped fields of all texts; questions with a field that has no text are left out and noted.
 
     Args:
         questions: Questions whose texts may hold `{{name}}`.
-        fields: Field → its text.
+        fields: Field → its text; None for a field that the arms of an experiment fill.
         notes: Where questions with other fields are noted.
     """
     kept = []
@@ -146,16 +146,17 @@ def with_fields(questions: Iterable[Question], fields: dict[str, str], notes: No
         texts = {name: _filled(getattr(question, name), fields) for name in ("text", "stem", "introduction")}
         options = tuple(_filled(option, fields) or "" for option in question.options)
         made = replace(question, **texts, options=options)  # type: ignore[arg-type]
-        if missing := fields_of(made.texts()):
+        if missing := [name for name in fields_of(made.texts()) if name not in fields]:
             notes.add(f"piped text {', '.join(missing)} without a value in `fields`", LEFT_OUT, question.id)
         else:
             kept.append(made)
     return tuple(kept)
 
 
-def _filled(text: str | None, fields: dict[str, str]) -> str | None:
+def _filled(text: str | None, fields: Mapping[str, str | None]) -> str | None:
     for name, value in fields.items():
-        text = None if text is None else text.replace("{{" + name + "}}", value)
+        if text is not None and value is not None:
+            text = text.replace("{{" + name + "}}", value)
     return text
 
 

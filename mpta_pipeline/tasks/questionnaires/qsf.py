@@ -76,7 +76,7 @@ _WRONG_ID = re.compile(r"[^\w.-]+")
 _LOGIC = "display logic"
 
 
-def read_qsf(path: Path, fields: Mapping[str, str]) -> Instrument:
+def read_qsf(path: Path, fields: Mapping[str, str | None]) -> Instrument:
     """Read a questionnaire from QSF.
 
     Args:
@@ -121,7 +121,7 @@ def read_qsf(path: Path, fields: Mapping[str, str]) -> Instrument:
     reader.not_shown(blocks, shown)
     entry = whole.get("SurveyEntry")
     title = plain(entry.get("SurveyName"))[0] if isinstance(entry, dict) else ""
-    filled = with_fields(questions, dict(fields), reader.notes)
+    filled = with_fields(questions, fields, reader.notes)
     asked = {question.id for question in filled}
     for question in filled:
         if gone := [one.name for one in question.conditions if one.name not in asked]:

@@ -12,7 +12,7 @@ from mpta_pipeline.tasks.questionnaires.instrument import Instrument
 from mpta_pipeline.tasks.questionnaires.qsf import read_qsf
 from mpta_pipeline.tasks.questionnaires.yaml_file import read_yaml_file
 
-READERS: Mapping[str, Callable[[Path, Mapping[str, str]], Instrument]] = {
+READERS: Mapping[str, Callable[[Path, Mapping[str, str | None]], Instrument]] = {
     ".yaml": read_yaml_file,
     ".yml": read_yaml_file,
     ".csv": read_csv_file,
@@ -22,7 +22,7 @@ READERS: Mapping[str, Callable[[Path, Mapping[str, str]], Instrument]] = {
 """Ending of a file → its reader: (file, texts of piped fields) → questionnaire."""
 
 
-def read_instrument(path: Path, fields: Mapping[str, str]) -> Instrument:
+def read_instrument(path: Path, fields: Mapping[str, str | None]) -> Instrument:
     """Read a questionnaire.
 
     Args:

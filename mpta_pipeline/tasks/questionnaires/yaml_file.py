@@ -172,7 +172,7 @@ class QuestionnaireFile(StrictModel):
     blocks: tuple[Block, ...] = Field(min_length=1)
 
 
-def read_yaml_file(path: Path, fields: Mapping[str, str]) -> Instrument:
+def read_yaml_file(path: Path, fields: Mapping[str, str | None]) -> Instrument:
     """Read a questionnaire from YAML.
 
     Args:

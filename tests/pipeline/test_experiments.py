@@ -1,0 +1,79 @@
+"""Protects experiments and questionnaires from study.yaml to the report: asked once, estimated, listed, shown."""
+
+import json
+
+import duckdb
+import pytest
+from typer.testing import CliRunner
+
+from mpta_pipeline import cli
+from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.steps.tasks import items_left_out
+from tests.factories import qualtrics_file
+from tests.factories.deployment import STUDY
+from tests.plain_run import bring_up_to_date
+
+TASKS = {
+    "framed": {
+        "kind": "value_alignment", "items_per_persona": 2, "orders": "scale",
+        "arms": {"plain": {}, "crime": {"text": "Crime rose last year."}},
+    },
+    "own": {
+        "kind": "questionnaire", "path": "own.qsf",
+        "options": {"fields": {"party": "the Greens"}, "asked": "battery"},
+    },
+    "trains": {
+        "kind": "conjoint", "items_per_persona": 2,
+        "options": {
+            "question": "Which train?", "attributes": {"price": ["10", "30"], "time": ["1 h", "2 h"]}, "pool": 6,
+        },
+    },
+}  # fmt: skip
+
+
+def run(*arguments):
+    done = CliRunner().invoke(cli.app, list(arguments))
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.fixture
+def study(world):
+    """Twenty personas, asked of a simulated respondent."""
+    figures = {"dimensions": ["sex"], "min_personas": 3, "bootstrap": 50}
+    (world.config / "own.qsf").write_text(qualtrics_file.whole())
+    world.study(
+        STUDY
+        | {"tasks": TASKS, "figures": figures, "conditions": ["persona"], "panel": {"size": 20, "strata": ["sex"]}}
+    )
+    world.models({"echo": {"provider": "simulated", "accuracy": 0.8}})
+    return world
+
+
+def test_a_study_with_experiments_is_asked_estimated_and_shown(study):
+    bring_up_to_date()
+    plan = json.loads(run("plan", "--json"))
+    arms = {row["arm"]: row["personas"] for row in plan["by_arm"]}
+    assert set(arms) == {"plain", "crime"} and sum(arms.values()) == 20 and abs(arms["plain"] - arms["crime"]) <= 2
+    told = [message for task, message in items_left_out(Deployment.from_env()) if task == "own"]  # plan and doctor
+    assert "The questionnaire has text entry (TE) (1): left out: open" in told
+    assert "The questionnaire has skip logic (1): asked of everyone: god" in told
+    with duckdb.connect(str(study.data / "warehouse.duckdb"), read_only=True) as warehouse:
+        effects = dict(warehouse.sql("select effect, count(*) from experiments group by all").fetchall())
+        ((treated,),) = warehouse.sql("select count(*) from scores where treated").fetchall()
+        answers = warehouse.sql(
+            "select sum(share) from answer_shares where dimensions = 'all' and not weighted group by item_id"
+        ).fetchall()
+        own = warehouse.sql("select distinct item_id from answer_shares").fetchall()
+        n = warehouse.sql(
+            "select distinct n_personas from subgroup_metrics where task = 'framed' and metric = 'parse_rate' "
+            "and dimensions = 'all'"
+        ).fetchall()
+    assert set(effects) == {"arm", "amce", "marginal_mean"} and treated > 0
+    assert {row[0] for row in own} == {"god", "fast", "trains_2", "nps", "party", "routed"}
+    assert all(row[0] == pytest.approx(1) for row in answers)
+    assert max(row[0] for row in n) <= arms["plain"], "other estimates are about the control"
+    page = (study.data / "report.html").read_text(encoding="utf-8")
+    for text in ("“crime” against “plain”: no effect", "Marginal mean", "What the models answered to 6 questions"):
+        assert text in page
+    assert not plan["total"]["requests"]
