@@ -1,6 +1,6 @@
 """Compute estimates from scores: uncertainty, baselines, gaps, pockets and comparisons. Reads and returns tables."""
 
-from mpta_pipeline.metrics import detectable
+from mpta_pipeline.metrics import detectable, multiverse
 from mpta_pipeline.metrics.baselines.ceiling import cross_fitted
 from mpta_pipeline.metrics.baselines.people_shares import people_shares
 from mpta_pipeline.metrics.baselines.retest import read_retest, retest
@@ -27,6 +27,7 @@ __all__ = [
     "cross_fitted",
     "detectable",
     "find_pockets",
+    "multiverse",
     "headline",
     "people_shares",
     "read_retest",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -40,6 +40,7 @@ from mpta_pipeline.metrics.statistics.arrays import Features, Floats
 
 # Each thread holds the totals of its dimension, so that more threads would cost more memory than they save time.
 MOST_THREADS = 4
+Watch = Callable[[str, Prepared, Floats | None], None]
 
 
 def compute_estimates(
@@ -82,27 +83,60 @@ def compute_estimates(
         ConfigError: A dimension is unknown.
         ValidationError: The scores belong to several models or tasks, or a respondent is in several chunks.
     """
+    estimates = estimates_with_tests(
+        scores, groups, gold, rules=rules, releases=releases, items=items, ceiling=ceiling, retest=retest, study=study
+    )
+    if estimates is None:
+        return SUBGROUP_METRICS.empty()
+    return SUBGROUP_METRICS.conform(estimates.select(list(SUBGROUP_METRICS.schema)))
+
+
+def estimates_with_tests(
+    scores: pl.DataFrame | Iterable[pl.DataFrame],
+    groups: pl.DataFrame,
+    gold: pl.DataFrame,
+    *,
+    rules: EstimateRules,
+    releases: pl.DataFrame | None = None,
+    items: pl.DataFrame | None = None,
+    ceiling: pl.DataFrame | None = None,
+    retest: pl.DataFrame | None = None,
+    study: str = "",
+    only: Collection[str] | None = None,
+    watch: Watch | None = None,
+) -> pl.DataFrame | None:
+    """As `compute_estimates`, with what the tests of gaps rest on: gap_error, gap_df and gap_p.
+
+    Args:
+        scores: As there, and so are the other arguments.
+        only: Metrics, all of them means of answers; None for all metrics.
+        watch: Called with the condition, the values of each metric that is a mean, and each row's no-persona value.
+
+    Returns:
+        SUBGROUP_METRICS and further columns; None without answers.
+    """
     stated: list[pl.DataFrame] = []
     made = balance_chunks(_people_of(by_persona(scores) if isinstance(scores, pl.DataFrame) else scores, stated))
     if made is None:
-        return SUBGROUP_METRICS.empty()
+        return None
     dimensions = tuple(dict.fromkeys((g.ALL, *rules.dimensions)))
     g.check_dimensions(dimensions, groups)
     balanced = made.units.on(with_controls(made.units.frame))
     units = balanced.on(_with_ceiling(with_facts(balanced, items, retest), ceiling))
-    chosen = applicable_to(keyed=made.keyed)
+    chosen = {n: m for n, m in applicable_to(keyed=made.keyed).items() if only is None or n in only}
     direct = DirectEstimates.joined(stated)
     polled = (
         replace(block, direct=direct) for block in blocks(units, groups, gold, rules=rules, polls=polls_of(items))
     )
-    parts = list(_side_by_side(polled, dimensions, chosen))
+    parts = list(_side_by_side(polled, dimensions, chosen, means_only=only is not None, watch=watch))
+    if not parts:
+        return None
     estimates = _corrected(pl.concat(parts, how="diagonal"), rules).join(
         _releases(units.frame, releases), on="survey", how="left"
     )
     estimates = estimates.with_columns(_weights().alias("weights"))
     estimates = estimates.with_columns(pl.lit(made.model).alias("model"), pl.lit(made.task).alias("task"))
-    estimates = estimates.with_columns(estimate_ids(estimates, study))
-    return SUBGROUP_METRICS.conform(estimates.select(list(SUBGROUP_METRICS.schema)))
+    return estimates.with_columns(estimate_ids(estimates, study))
 
 
 def _people_of(chunks: Iterable[pl.DataFrame], stated: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:
@@ -131,7 +165,12 @@ def blocks(
 
 
 def _side_by_side(
-    blocks: Iterable[Block], dimensions: tuple[str, ...], chosen: Mapping[str, Metric]
+    blocks: Iterable[Block],
+    dimensions: tuple[str, ...],
+    chosen: Mapping[str, Metric],
+    *,
+    means_only: bool,
+    watch: Watch | None,
 ) -> Iterator[pl.DataFrame]:
     """Compute the estimates of all blocks. Dimensions run in threads while the next metric is prepared.
 
@@ -146,7 +185,14 @@ def _side_by_side(
             references = _references(block, chosen)
             for condition in block.conditions():
                 yield from _condition_estimates(
-                    pool, block, condition, dimensions, chosen=chosen, references=references
+                    pool,
+                    block,
+                    condition,
+                    dimensions,
+                    chosen=chosen,
+                    references=references,
+                    means_only=means_only,
+                    watch=watch,
                 )
 
 
@@ -172,6 +218,8 @@ def _condition_estimates(
     *,
     chosen: Mapping[str, Metric],
     references: Mapping[str, Floats],
+    means_only: bool,
+    watch: Watch | None,
 ) -> Iterator[pl.DataFrame]:
     """Compute the estimates of one condition: metrics that are means one after another, then all others.
 
@@ -200,6 +248,8 @@ def _condition_estimates(
             continue
         reference = references[name][pair] if name in references and condition != REFERENCE else None
         prepared = Prepared(here, values, reference)
+        if watch is not None:
+            watch(condition, prepared, reference)
         if name == "accuracy":
             accuracy = prepared
         finish()
@@ -214,6 +264,9 @@ def _condition_estimates(
     }
     finish()
     del guesses
+    if means_only:
+        yield from (_labelled(view, part, remarks) for view, part in zip(views, parts, strict=True) if part)
+        return
     others = [pool.submit(lambda view: dict(_other_estimates(view, accuracy, features)), view) for view in views]
     for view, part, other in zip(views, parts, others, strict=True):
         yield _labelled(view, part | other.result(), remarks)

@@ -25,6 +25,7 @@ from mpta_pipeline.core.study import Study, TaskConfig
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment, WaveFiles, WavePart
 from mpta_pipeline.pipeline.graph import Files, StoredTable
+from mpta_pipeline.core.multiverse import Configuration
 from mpta_pipeline.pipeline.held_releases import HeldRelease, held_releases
 from mpta_pipeline.pipeline.request_options import RequestOptions, current_options
 from mpta_pipeline.pipeline.staleness import inputs_digest, parent_nodes, read_partitions
@@ -237,6 +238,16 @@ class Inputs:
     def model(self) -> inference.ModelSpec:
         """The model's specification."""
         return self._given("model").model(self._key("model"))
+
+    @property
+    def asked(self) -> bool:
+        """Whether the model is asked the task; configurations of a multiverse do not cross all models and tasks."""
+        return self._given("asked").asks(self._key("model"), self._key("task"))
+
+    @property
+    def configurations(self) -> list[Configuration]:
+        """The configurations of the multiverse."""
+        return self._given("configurations").configurations
 
     @property
     def spending_permission(self) -> inference.Permission:

@@ -15,6 +15,15 @@ from mpta_pipeline.core.tables.metrics import (
     SUBGROUP_METRICS,
     TEXT_SCORES,
 )
+from mpta_pipeline.core.tables.multiverse import (
+    CONFIGURATION_ESTIMATES,
+    CONFIGURATION_PEOPLE,
+    CONFIGURATIONS,
+    FACTOR_MOVES,
+    MULTIVERSE_FINDINGS,
+    SPECIFICATION_CURVE,
+    VARIANCE_BUDGET,
+)
 from mpta_pipeline.core.tables.personas import GROUPS, PANEL, PERSONAS, TRAIT
 from mpta_pipeline.core.tables.publication import LINEAGE, PUBLISHED, publish
 from mpta_pipeline.core.tables.schema import Column, Table
@@ -35,8 +44,12 @@ __all__ = [
     "CHANGELOG",
     "CONCEPTS",
     "CONDITIONS",
+    "CONFIGURATIONS",
+    "CONFIGURATION_ESTIMATES",
+    "CONFIGURATION_PEOPLE",
     "DATA_USES",
     "ELICITATIONS",
+    "FACTOR_MOVES",
     "GOLD",
     "GROUPS",
     "ITEMS",
@@ -44,6 +57,7 @@ __all__ = [
     "MISSING_KINDS",
     "MODELS",
     "MODEL_COMPARISON",
+    "MULTIVERSE_FINDINGS",
     "OPTIONS",
     "PANEL",
     "PEOPLE_SHARES",
@@ -56,12 +70,14 @@ __all__ = [
     "RESPONSES",
     "RIVALS",
     "SCORES",
+    "SPECIFICATION_CURVE",
     "STATUSES",
     "SUBGROUP_METRICS",
     "TEXT_SCORES",
     "TRAIT",
     "UNPARSED_REASONS",
     "VARIABLES",
+    "VARIANCE_BUDGET",
     "VERDICTS",
     "VIEWS",
     "WAVES",

@@ -67,12 +67,12 @@ def _prompts_for(spec: inference.ModelSpec, inputs: Inputs) -> pl.DataFrame | in
     chunks = inputs.chunks("prompts")
     personas, permitted_use = inputs.table("personas"), inputs.permitted_use("codebook")
     personas = personas.select("respondent_id", "codebook")
-    wanted = spec.provider_class.wanted_truth(spec)
+    wanted, is_asked = spec.provider_class.wanted_truth(spec), inputs.asked
     truth = {} if wanted is None else {"gold": inputs.table("gold"), "groups": inputs.table("groups")}
 
     def asked(read: Callable[[], pl.DataFrame]) -> pl.DataFrame:
         prompts = as_permitted(read(), personas, permitted_use)
-        prompts = inference.of_panel_share(spec, prompts)
+        prompts = inference.of_panel_share(spec, prompts if is_asked else prompts.clear())
         if wanted is not None:
             prompts = tasks.with_known_truth(prompts, wanted, **truth)
         return inference.with_request_hashes(spec, prompts)
@@ -84,6 +84,9 @@ def _prompts_for(spec: inference.ModelSpec, inputs: Inputs) -> pl.DataFrame | in
 
 def prompts_for(spec: inference.ModelSpec, prompts: pl.DataFrame, deployment: Deployment) -> pl.DataFrame:
     """Those of the stored prompts that the model is asked; a simulated respondent's with what it knows."""
+    known = prompts["task"].unique().to_list()
+    if left := [task for task in known if not deployment.asks(spec.name, task)]:
+        prompts = prompts.filter(~pl.col("task").is_in(left))
     prompts = inference.of_panel_share(spec, prompts)
     wanted = spec.provider_class.wanted_truth(spec)
     if wanted is None:

@@ -17,6 +17,8 @@ from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.core.chunks import Chunk, StoredChunk
 from mpta_pipeline.core.estimate_ids import ESTIMATE_KEY, estimate_ids_by_key
 from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.model_task import ModelTask
+from mpta_pipeline.core.multiverse import is_variant
 from mpta_pipeline.core.provenance import read_only_copy, store_only_copy
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.step import Output, step
@@ -67,7 +69,13 @@ def _statuses(scores: pl.DataFrame) -> dict[str, int]:
 
 @step("subgroup_metrics")
 def subgroup_metrics(inputs: Inputs) -> Output:
-    """Compute the estimates of a model on a task, for everyone and for each subgroup."""
+    """Compute the estimates of a model on a task, for everyone and for each subgroup.
+
+    A task or model at the levels of a configuration has the figures of the multiverse instead.
+    """
+    if is_variant(inputs.partition):
+        none = tables.SUBGROUP_METRICS.empty()
+        return Output(none, checks=metrics.check_estimates(none), companions={"rivals": tables.RIVALS.empty()})
     inputs.table("people_shares")  # made once for all models; warehouse and report read it
     study, file = inputs.study, inputs.retest_file
     answers = [inputs.table(name) for name in ("scores", "groups", "gold")]
@@ -151,6 +159,8 @@ def ceiling(inputs: Inputs) -> Output:
 def pockets(inputs: Inputs) -> Output:
     """Search one half of the data for subgroups where a model does worse and confirm them on the other half."""
     study = inputs.study
+    if is_variant(inputs.partition):
+        return Output(tables.POCKETS.empty(), {"confirmed": 0}, metrics.check_pockets(tables.POCKETS.empty()))
     frame = metrics.find_pockets(
         inputs.table("scores"),
         inputs.table("groups"),
@@ -167,9 +177,76 @@ def model_comparison(inputs: Inputs) -> Output:
     """Compare the models, without the controls, in pairs on the prompts that both answered."""
     models = inference.models_table(inputs.models.values())
     frame = metrics.compare_models(
-        inputs.stacked("scores"),
+        # Models are compared on the study's own tasks.
+        inputs.stacked("scores", lambda part: part.clear() if _at_levels(part) else part),
         rules=inputs.study.figures,
         groups=inputs.table("groups"),
         controls=models.filter("control")["model"].to_list(),
     )
     return Output(frame, checks=metrics.check_comparison(frame), companions={"models": models})
+
+
+def _at_levels(scores: pl.DataFrame) -> bool:
+    """Whether these are the answers of a model or to a task at the levels of a configuration."""
+    return scores.height > 0 and (is_variant(scores.item(0, "model")) or is_variant(scores.item(0, "task")))
+
+
+@step("configuration_estimates")
+def configuration_estimates(inputs: Inputs) -> Output:
+    """Compute the figures of the multiverse for a model and a task at the levels of a configuration."""
+    multiverse, task = inputs.study.multiverse, ModelTask.parse(inputs.partition).task
+    if multiverse is None or not is_variant(task):
+        none = tables.CONFIGURATION_ESTIMATES.empty()
+        return Output(
+            none,
+            checks=[metrics.multiverse.check_intervals(none)],
+            companions={"configuration_people": tables.CONFIGURATION_PEOPLE.empty()},
+        )
+    made = metrics.multiverse.figure_estimates(
+        inputs.table("scores"),
+        inputs.table("groups"),
+        inputs.table("gold"),
+        figures=multiverse.figures,
+        rules=inputs.study.figures,
+        items=inputs.table("items"),
+    )
+    return Output(
+        made.estimates,
+        checks=[metrics.multiverse.check_intervals(made.estimates)],
+        companions={"configuration_people": made.people},
+    )
+
+
+@step("configurations")
+def configurations(inputs: Inputs) -> Output:
+    """Gather all configurations: specification curves, shares in which a finding holds, joint tests."""
+    multiverse, study = inputs.study.multiverse, inputs.study
+    if multiverse is None:
+        return Output(
+            tables.CONFIGURATIONS.empty(),
+            companions={
+                "specification_curve": tables.SPECIFICATION_CURVE.empty(),
+                "multiverse_findings": tables.MULTIVERSE_FINDINGS.empty(),
+                "factor_moves": tables.FACTOR_MOVES.empty(),
+            },
+        )
+    found = metrics.multiverse.findings(
+        inputs.configurations,
+        inputs.stacked("configuration_estimates"),
+        inputs.stacked("configuration_people"),
+        inputs.table("groups"),
+        figures=multiverse.figures,
+        strata=study.panel.strata,
+        level=study.figures.level,
+        permutations=multiverse.permutations,
+        seed=study.seed,
+    )
+    asked = inputs.stacked("scores", lambda part: part.select("model", "task", "request_hash").unique())
+    return Output(
+        metrics.multiverse.with_requests(inputs.configurations, asked),
+        companions={
+            "specification_curve": found.curve,
+            "multiverse_findings": found.findings,
+            "factor_moves": found.moves,
+        },
+    )

@@ -11,6 +11,7 @@ from mpta_pipeline import metrics
 from mpta_pipeline import report as domain
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.described_groups import of_people
+from mpta_pipeline.core.multiverse import is_variant
 from mpta_pipeline.core.storage import shared, write_text
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.labels import labels
@@ -48,8 +49,8 @@ def _lineage(inputs: Inputs) -> pl.DataFrame:
 def report(inputs: Inputs) -> Output:
     """Write the report from the stored estimates."""
     names = ("subgroup_metrics", "rivals", "pockets", "items", "scores", "people_shares")
-    # Answers about described groups are nobody's; the estimates have what follows from them.
-    frames = {name: inputs.stacked(name, of_people if name == "scores" else None) for name in names}
+    frames = {name: inputs.stacked(name, _shown.get(name)) for name in names}
+    frames |= {name: inputs.table(name) for name in _MULTIVERSE}
     frames["model_comparison"] = inputs.table("model_comparison")
     frames["models"] = inputs.table("models")
     frames["waves"] = inputs.stacked("waves").with_columns(inputs.permitted_use("codebook"))
@@ -103,6 +104,15 @@ def report(inputs: Inputs) -> Output:
     return Output(notes=notes, publish=lambda: shared(layout, write_text(html, layout.report)))
 
 
+def _own(part: pl.DataFrame) -> pl.DataFrame:
+    """The rows of the study's own tasks and models: those at the levels of a configuration have their own section."""
+    names = [name for name in ("task", "model") if name in part.columns and part.height]
+    return part.clear() if any(is_variant(str(part.item(0, name))) for name in names) else part
+
+
+# Answers about described groups are nobody's; the estimates have what follows from them.
+_shown = {"items": _own, "scores": lambda part: _own(of_people(part))}
+_MULTIVERSE = ("configurations", "specification_curve", "multiverse_findings", "factor_moves")
 _RECORDED = ("harmonized_wave", "responses")
 """Tables whose records hold warnings and failures of the run."""
 _TOKENS = (

@@ -13,6 +13,7 @@ from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.core.chunks import Chunk, StoredChunk, chunk_names
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.provenance import Node
+from mpta_pipeline.core.study import TaskConfig, TaskVariant
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.step import Output, step
@@ -58,7 +59,7 @@ def prompts(inputs: Inputs) -> Output:
     names = chunk_names(plan.height())
     if len(names) == 1:
         frame = plan.build()
-        counts = tasks.prompt_counts(frame, inputs.task.orders)
+        counts = tasks.prompt_counts(frame, _checked_orders(inputs.task))
         notes = {"contents": frame["content_hash"].n_unique(), "personas": counts["personas"]}
         return Output(frame, notes, tasks.check_counts([counts]))
     shared = inputs.digest_without("gold", "groups", "panel", "personas")
@@ -68,7 +69,12 @@ def prompts(inputs: Inputs) -> Output:
 
 def _built(plan: tasks.PromptPlan) -> tuple[pl.DataFrame, dict[str, Any]]:
     frame = plan.build()
-    return frame, tasks.prompt_counts(frame, plan.config.orders)
+    return frame, tasks.prompt_counts(frame, _checked_orders(plan.config))
+
+
+def _checked_orders(config: TaskConfig) -> str:
+    """The design by which positions of the key are checked: where `given` is a level of a factor, keys lie as they do."""
+    return "forward" if isinstance(config, TaskVariant) and config.orders == "given" else config.orders
 
 
 def _summary(chunks: Sequence[StoredChunk]) -> tuple[dict[str, Any], list[CheckResult]]:
