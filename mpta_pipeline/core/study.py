@@ -206,7 +206,9 @@ class Study(StrictModel):
         variants: dict[str, TaskConfig] = {}
         for task in self.multiverse.tasks or self.own_tasks:
             if task not in self.tasks:
-                raise unknown_name("task", task, self.tasks, variable="multiverse.tasks", hint="or add it to study.yaml")
+                raise unknown_name(
+                    "task", task, self.tasks, variable="multiverse.tasks", hint="or add it to study.yaml"
+                )
             for levels in self.multiverse.configurations:
                 variant = self._variant(task, self.multiverse, prompt_levels(levels))
                 variants[variant_name(task, variant.levels)] = variant

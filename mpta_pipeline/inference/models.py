@@ -482,9 +482,9 @@ def at_levels(spec: ModelSpec, levels: Mapping[str, str | int | float]) -> Model
         update["parameters"] = spec.parameters | {"temperature": levels["temperature"]}
     if (level := levels.get("reasoning", "as_given")) != "as_given":
         given = spec.reasoning or Reasoning()
-        fixed = {"off": {"budget": 0, "effort": None}}.get(str(level))
-        if fixed is None:
-            fixed = {"budget": level} if isinstance(level, int) else {"effort": level}
+        fixed: dict[str, Any] = {"budget": level} if isinstance(level, int) else {"effort": level}
+        if level == "off":
+            fixed = {"budget": 0, "effort": None}
         reasoning = Reasoning.model_validate(given.model_dump() | fixed)
         if reasoning != spec.reasoning:
             changed["reasoning"] = level

@@ -108,7 +108,15 @@ def estimates_with_tests(
     """As `compute_estimates`, with what the tests of gaps rest on: gap_error, gap_df and gap_p.
 
     Args:
-        scores: As there, and so are the other arguments.
+        scores: SCORES, as there.
+        groups: GROUPS.
+        gold: GOLD.
+        rules: As there.
+        releases: As there.
+        items: ITEMS, as there.
+        ceiling: As there.
+        retest: As there.
+        study: As there.
         only: Metrics, all of them means of answers; None for all metrics.
         watch: Called with the condition, the values of each metric that is a mean, and each row's no-persona value.
 

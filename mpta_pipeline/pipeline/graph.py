@@ -824,9 +824,9 @@ def _publication(declared: tuple[StoredTable, ...]) -> tuple[StoredTable, ...]:
             # Beside the aggregates, the prompts and replies of a few personas whose data-use policy allows it.
             "microdata",
             upstream=("warehouse", *_SHOWN),
-            settings=(*_RULES, "data_use", "held_releases", "models", "study_design"),
+            settings=(*_RULES, "data_use", "held_releases", "models", "study_design", "multiverse"),
             # The page describes the design; whatever changes it changes personas, panel or prompts as well.
-            covered=dict.fromkeys((*_SHOWN, "data_use", "models", "study_design"), "warehouse"),
+            covered=dict.fromkeys((*_SHOWN, "data_use", "models", "study_design", "multiverse"), "warehouse"),
             code=("mpta_pipeline.report", "mpta_pipeline.pipeline.labels", "mpta_pipeline.core.labels"),
             files=("published",),
             kinds=("html",),

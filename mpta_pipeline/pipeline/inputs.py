@@ -19,13 +19,13 @@ from mpta_pipeline import harmonize, inference, surveys
 from mpta_pipeline.core.chunks import StoredChunk
 from mpta_pipeline.core.errors import DamagedError
 from mpta_pipeline.core.model_task import ModelTask
+from mpta_pipeline.core.multiverse import Configuration
 from mpta_pipeline.core.provenance import Node, Record, read_table
 from mpta_pipeline.core.storage import Layout, listed
 from mpta_pipeline.core.study import Study, TaskConfig
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment, WaveFiles, WavePart
 from mpta_pipeline.pipeline.graph import Files, StoredTable
-from mpta_pipeline.core.multiverse import Configuration
 from mpta_pipeline.pipeline.held_releases import HeldRelease, held_releases
 from mpta_pipeline.pipeline.request_options import RequestOptions, current_options
 from mpta_pipeline.pipeline.staleness import inputs_digest, parent_nodes, read_partitions

@@ -11,7 +11,7 @@ from mpta_pipeline.cli.labels import duration
 from mpta_pipeline.cli.result import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import polars as pl
 
@@ -42,7 +42,10 @@ def plan(
     The time has a range: from the model's earlier responses, or else from an assumed speed. The smallest gap follows
     from the panel, the questions, the weights and the groups of the study.
     """
+    import polars as pl
+
     from mpta_pipeline import inference
+    from mpta_pipeline.core.multiverse import VARIANT
     from mpta_pipeline.core.storage import at_work
     from mpta_pipeline.pipeline.configuration_problems import configuration_problems
     from mpta_pipeline.pipeline.deployment import Deployment
@@ -71,11 +74,13 @@ def plan(
                     )
     plans = [inference.plan(spec, told[name], layout.ledger(name)) for name, spec in deployment.models.items()]
     result.table("plan", [one.as_row() for one in plans], shown=[_shown(one) for one in plans])
+    own = prompts.filter(~pl.col("task").str.contains(VARIANT, literal=True))
     _add_by_task(result, deployment)
-    _add_by_condition(result, deployment, prompts)
+    _add_by_condition(result, deployment, own)
     _add_orders(result, deployment)
+    _add_multiverse(result, deployment, told)
     _add_total(result, deployment, plans)
-    _add_detectable(result, deployment, prompts)
+    _add_detectable(result, deployment, own)
     for task, gap in items_left_out(deployment):
         result.warning(gap, subject=task)
     for problem in configuration_problems(deployment):
@@ -86,6 +91,7 @@ def plan(
 def _add_by_task(result: Result, deployment: Deployment) -> None:
     """Add requests, price and time per model and task; the terminal shows them if there are several tasks."""
     from mpta_pipeline.core.errors import MptaError
+    from mpta_pipeline.core.multiverse import is_variant
     from mpta_pipeline.pipeline.status import to_send
 
     rows: list[dict[str, Any]] = [
@@ -98,7 +104,7 @@ def _add_by_task(result: Result, deployment: Deployment) -> None:
             "seconds": one.seconds,
         }
         for pair, one in to_send(deployment)
-        if not isinstance(one, MptaError)
+        if not isinstance(one, MptaError) and not is_variant(str(pair))  # configurations have a table of their own
     ]
     shown = [
         {
@@ -139,7 +145,7 @@ def _add_orders(result: Result, deployment: Deployment) -> None:
     from mpta_pipeline.pipeline.stored import made, read
 
     names, rows = names_of(deployment), []
-    for task, config in deployment.study.tasks.items():
+    for task, config in deployment.study.own_tasks.items():
         if config.orders not in _CHOICE or made(deployment, Node("prompts", task)) is None:
             continue
         prompts, items = read(deployment, "prompts", task), read(deployment, "items", task)
@@ -157,6 +163,61 @@ def _add_orders(result: Result, deployment: Deployment) -> None:
 
 
 _CHOICE = ("cyclic", "scale")
+
+
+def _add_multiverse(result: Result, deployment: Deployment, told: Mapping[str, pl.DataFrame]) -> None:
+    """Add the configurations of the multiverse: their requests, those that nothing before them shares, and the price.
+
+    Args:
+        result: What the command shows.
+        deployment: The deployment.
+        told: Model → the prompts that it is asked.
+    """
+    if not deployment.configurations:
+        return
+    import polars as pl
+
+    from mpta_pipeline import inference, metrics
+    from mpta_pipeline.core.multiverse import VARIANT
+
+    asked, dollars, priced = [], 0.0, False
+    for name, prompts in told.items():
+        hashed = inference.with_request_hashes(deployment.models[name], prompts)
+        asked.append(hashed.select(pl.lit(name).alias("model"), "task", "request_hash").unique())
+        variant = pl.col("task").str.contains(VARIANT, literal=True)
+        known = hashed.filter(~variant).select("request_hash")
+        further = hashed.filter(variant).join(known, on="request_hash", how="anti", maintain_order="left")
+        one = inference.plan(deployment.models[name], further, deployment.layout.ledger(name))
+        if one.price is not None:
+            dollars, priced = dollars + one.price, True
+    frame = metrics.multiverse.with_requests(deployment.configurations, pl.concat(asked))
+    rows = frame.select("task", "model", "configuration", "requests", "new_requests").to_dicts()
+    total, new = (int(frame[name].sum()) for name in ("requests", "new_requests"))
+    if not total:
+        result.info("The prompts of the multiverse are not built yet: `mpta run --until prompts` builds them.")
+        return
+    shown = [
+        row | {"requests": f"{row['requests']:,}", "new_requests": f"{row['new_requests']:,}"}
+        for row in rows[:SHOWN_CONFIGURATIONS]
+    ]
+    result.table("configurations", rows, title="Configurations of the multiverse, and what each adds", shown=shown)
+    result.facts["multiverse"] = {
+        "configurations": len(rows),
+        "requests": total,
+        "shared": total - new,
+        "new_requests": new,
+        "dollars": dollars if priced else None,
+    }
+    if (more := len(rows) - SHOWN_CONFIGURATIONS) > 0:
+        result.info(f"  {more:,} more configurations: `mpta plan --json` lists all.")
+    price = f"; those that are still to be sent cost about {dollars:,.2f} US$" if priced else ""
+    result.info(
+        f"  The multiverse takes {total:,} requests. {total - new:,} of them are shared and asked once, so that it "
+        f"adds {new:,} to the study{price}."
+    )
+
+
+SHOWN_CONFIGURATIONS = 40
 
 
 def _add_total(result: Result, deployment: Deployment, plans: Sequence[Plan]) -> None:

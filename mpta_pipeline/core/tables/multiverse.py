@@ -20,7 +20,9 @@ CONFIGURATION_ESTIMATES = Table(
     (
         *shared_columns("model", "task", "survey"),
         _FIGURE,
-        Column("estimate", pl.Float64, "The figure: an estimate, an effect or a gap; null where undefined", nullable=True),
+        Column(
+            "estimate", pl.Float64, "The figure: an estimate, an effect or a gap; null where undefined", nullable=True
+        ),
         Column("se", pl.Float64, "Standard error, clustered by persona and item", nullable=True),
         _LOW,
         _HIGH,
@@ -117,8 +119,12 @@ MULTIVERSE_FINDINGS = Table(
         Column("lowest", pl.Float64, "Lowest value", nullable=True),
         Column("highest", pl.Float64, "Highest value", nullable=True),
         Column("n_holds", pl.Int64, "Configurations in which the figure holds", nullable=True, ge=0),
-        Column("n_excluding_zero", pl.Int64, "Configurations with its sign whose own interval excludes 0", nullable=True),
-        Column("n_opposite", pl.Int64, "Configurations with the opposite sign, significant after correction", nullable=True),
+        Column(
+            "n_excluding_zero", pl.Int64, "Configurations with its sign whose own interval excludes 0", nullable=True
+        ),
+        Column(
+            "n_opposite", pl.Int64, "Configurations with the opposite sign, significant after correction", nullable=True
+        ),
         Column("share_holds", pl.Float64, "Share of configurations in which it holds", nullable=True, ge=0, le=1),
         Column("p_median", pl.Float64, "Joint test: p-value of the median by permutation", nullable=True, ge=0, le=1),
         Column(

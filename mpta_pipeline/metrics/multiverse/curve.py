@@ -118,7 +118,9 @@ def with_requests(configurations: Sequence[Configuration], asked: pl.DataFrame) 
     new = first.join(known, on=["asked_model", "request_hash"], how="anti")
     for name, rows in (("requests", of_each), ("new_requests", new)):
         counts = rows.group_by("order").agg(pl.len().cast(pl.Int64).alias(name))
-        frame = frame.join(counts, on="order", how="left", maintain_order="left").with_columns(pl.col(name).fill_null(0))
+        frame = frame.join(counts, on="order", how="left", maintain_order="left").with_columns(
+            pl.col(name).fill_null(0)
+        )
     return CONFIGURATIONS.conform(frame.select(list(CONFIGURATIONS.schema)))
 
 
@@ -202,8 +204,8 @@ def _moves(known: pl.DataFrame) -> list[dict[str, object]]:
                 "factor": factor,
                 "moves": float(np.mean(compared)) if compared else None,
                 "most": max(compared, default=None),
-                "lowest_level": min(means, key=lambda level: means[level]),  # noqa: B023
-                "highest_level": max(means, key=lambda level: means[level]),  # noqa: B023
+                "lowest_level": min(means, key=lambda level: means[level]),
+                "highest_level": max(means, key=lambda level: means[level]),
                 "n_pairs": len(pairs),
             }
         )

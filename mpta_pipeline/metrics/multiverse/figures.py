@@ -176,9 +176,7 @@ def _of_figure(estimates: pl.DataFrame, figure: NamedFigure, level: float) -> pl
     elif figure.what == "gap":
         error, df = (rows[name].to_numpy() for name in ("gap_error", "gap_df"))
         width = pl.Series("width", t_quantile(df, level) * error)
-        rows = rows.with_columns(
-            (pl.col("gap") - width).alias("gap_low"), (pl.col("gap") + width).alias("gap_high")
-        )
+        rows = rows.with_columns((pl.col("gap") - width).alias("gap_low"), (pl.col("gap") + width).alias("gap_high"))
         columns = {"estimate": "gap", "se": "gap_error", "ci_low": "gap_low", "ci_high": "gap_high"}
         columns |= {"p_value": "gap_p"}
     return rows.select(

@@ -57,7 +57,9 @@ def joint_test(
     if sums is None:
         return {"p_median": None, "p_count": None, "permutations": None, "note": "no answers that can be permuted"}
     who, value, weight = sums
-    rng = np.random.default_rng(int(digest("joint test", seed, figure.title, str(curve.item(0, "survey")), length=12), 16))
+    rng = np.random.default_rng(
+        int(digest("joint test", seed, figure.title, str(curve.item(0, "survey")), length=12), 16)
+    )
     note = None
     if figure.what == "effect":
         draws = _effects(value, weight, permutations, rng)
@@ -67,7 +69,7 @@ def joint_test(
         label, stratum, note = _labels(who, groups, figure, strata)
         if len(np.unique(label[label >= 0])) < 2:
             return {"p_median": None, "p_count": None, "permutations": None, "note": "nobody to compare with"}
-        draws = _gaps(value, weight, label, stratum, permutations, rng)
+        draws = _gaps(value, weight, label, stratum, permutations=permutations, rng=rng)
     p_median, p_count = _p_values(draws, level)
     return {"p_median": p_median, "p_count": p_count, "permutations": permutations, "note": note}
 
@@ -126,6 +128,7 @@ def _gaps(
     weight: Floats,
     label: NDArray[np.int64],
     stratum: NDArray[np.int64],
+    *,
     permutations: int,
     rng: np.random.Generator,
 ) -> Floats:
@@ -133,9 +136,9 @@ def _gaps(
     known = label >= 0
     value, weight, label, stratum = value[known], weight[known], label[known], stratum[known]
     order = np.argsort(stratum, kind="stable")
-    value, weight, label = value[order], weight[order], label[order].astype(float)
+    value, weight, labelled = value[order], weight[order], label[order].astype(np.float64)
     starts = np.flatnonzero(np.r_[True, np.diff(stratum[order]) != 0])
-    ends = np.r_[starts[1:], len(label)]
+    ends = np.r_[starts[1:], len(labelled)]
     total_value, total_weight = value.sum(axis=0), weight.sum(axis=0)
     found = []
 
@@ -144,9 +147,9 @@ def _gaps(
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(inside / n_inside - (total_value - inside) / (total_weight - n_inside))
 
-    found.append(gaps(label[None]))
+    found.append(gaps(labelled[None]))
     for first in range(0, permutations, _STEP):
-        labels = np.tile(label, (min(_STEP, permutations - first), 1))
+        labels = np.tile(labelled, (min(_STEP, permutations - first), 1))
         for start, end in zip(starts, ends, strict=True):
             labels[:, start:end] = rng.permuted(labels[:, start:end], axis=1)
         found.append(gaps(labels))

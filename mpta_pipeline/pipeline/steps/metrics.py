@@ -195,6 +195,8 @@ def _at_levels(scores: pl.DataFrame) -> bool:
 def configuration_estimates(inputs: Inputs) -> Output:
     """Compute the figures of the multiverse for a model and a task at the levels of a configuration."""
     multiverse, task = inputs.study.multiverse, ModelTask.parse(inputs.partition).task
+    for name in ("scores", "groups", "gold", "items"):
+        inputs.partitions(name)  # declared for all tasks, and read for those of the multiverse
     if multiverse is None or not is_variant(task):
         none = tables.CONFIGURATION_ESTIMATES.empty()
         return Output(
@@ -221,6 +223,8 @@ def configuration_estimates(inputs: Inputs) -> Output:
 def configurations(inputs: Inputs) -> Output:
     """Gather all configurations: specification curves, shares in which a finding holds, joint tests."""
     multiverse, study = inputs.study.multiverse, inputs.study
+    for name in ("configuration_estimates", "configuration_people", "scores", "groups"):
+        inputs.partitions(name)  # declared for all studies, and read for those with a multiverse
     if multiverse is None:
         return Output(
             tables.CONFIGURATIONS.empty(),

@@ -73,7 +73,7 @@ def _built(plan: tasks.PromptPlan) -> tuple[pl.DataFrame, dict[str, Any]]:
 
 
 def _checked_orders(config: TaskConfig) -> str:
-    """The design by which positions of the key are checked: where `given` is a level of a factor, keys lie as they do."""
+    """The design by which positions of the key are checked. Where `given` is a level, they may be anywhere."""
     return "forward" if isinstance(config, TaskVariant) and config.orders == "given" else config.orders
 
 
@@ -85,7 +85,7 @@ def _summary(chunks: Sequence[StoredChunk]) -> tuple[dict[str, Any], list[CheckR
 def items_left_out(deployment: Deployment) -> list[tuple[str, str]]:
     """Task and message, for tasks whose item file has items that cannot be asked."""
     found = []
-    for task in deployment.study.tasks:
+    for task in deployment.study.own_tasks:
         record = made(deployment, Node("items", task))
         notes = record.notes if record else {}
         if left := notes.get("left_out"):
