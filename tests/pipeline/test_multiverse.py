@@ -61,6 +61,8 @@ def test_a_study_is_asked_in_all_configurations_once_and_shown(world, server, fi
         tasks = warehouse.sql("select distinct task from subgroup_metrics").fetchall()
     assert {row[:2] for row in found} == {("accuracy", 4), ("gap in accuracy, female", 4), ("persona effect", 4)}
     assert sorted(tasks) == [("sample_myths",), (TASK,)]
+    budget = read(deployment, "variance_budget", "")
+    assert {"person × question", "style", "elicitation", "residual"} <= set(budget["component"])
     page = (world.data / "report.html").read_text(encoding="utf-8")
     assert "Other defensible choices" in page and page.count('class="curve"') == 3
     assert TASK + "~" not in page.partition('id="multiverse"')[0], "no other section shows a configuration"

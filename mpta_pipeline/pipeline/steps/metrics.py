@@ -232,6 +232,7 @@ def configurations(inputs: Inputs) -> Output:
                 "specification_curve": tables.SPECIFICATION_CURVE.empty(),
                 "multiverse_findings": tables.MULTIVERSE_FINDINGS.empty(),
                 "factor_moves": tables.FACTOR_MOVES.empty(),
+                "variance_budget": tables.VARIANCE_BUDGET.empty(),
             },
         )
     found = metrics.multiverse.findings(
@@ -246,11 +247,28 @@ def configurations(inputs: Inputs) -> Output:
         seed=study.seed,
     )
     asked = inputs.stacked("scores", lambda part: part.select("model", "task", "request_hash").unique())
+    condition = multiverse.figures[0].condition
+    budget = metrics.multiverse.variance_budget(
+        inputs.configurations,
+        inputs.stacked("scores", lambda part: _of_configurations(part, condition)),
+        condition=condition,
+        level=study.figures.level,
+        seed=study.seed,
+    )
     return Output(
         metrics.multiverse.with_requests(inputs.configurations, asked),
         companions={
             "specification_curve": found.curve,
             "multiverse_findings": found.findings,
             "factor_moves": found.moves,
+            "variance_budget": budget,
         },
     )
+
+
+def _of_configurations(scores: pl.DataFrame, condition: str) -> pl.DataFrame:
+    """The answers to tasks of the multiverse under one condition, as far as the variance budget reads them."""
+    kept = scores.select(metrics.multiverse.COLUMNS)
+    if kept.height and not is_variant(str(kept.item(0, "task"))):
+        return kept.clear()
+    return kept.filter(pl.col("condition") == condition)

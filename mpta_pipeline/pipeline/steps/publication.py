@@ -112,7 +112,7 @@ def _own(part: pl.DataFrame) -> pl.DataFrame:
 
 # Answers about described groups are nobody's; the estimates have what follows from them.
 _shown = {"items": _own, "scores": lambda part: _own(of_people(part))}
-_MULTIVERSE = ("configurations", "specification_curve", "multiverse_findings", "factor_moves")
+_MULTIVERSE = ("configurations", "specification_curve", "multiverse_findings", "factor_moves", "variance_budget")
 _RECORDED = ("harmonized_wave", "responses")
 """Tables whose records hold warnings and failures of the run."""
 _TOKENS = (

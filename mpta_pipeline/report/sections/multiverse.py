@@ -10,7 +10,7 @@ import polars as pl
 from markupsafe import Markup
 
 from mpta_pipeline.core.multiverse import NamedFigure, level_text
-from mpta_pipeline.report import phrases
+from mpta_pipeline.report import intervals, phrases
 from mpta_pipeline.report.context import Report
 from mpta_pipeline.report.section import Section
 from mpta_pipeline.report.specification_curve import Specification, curve
@@ -19,6 +19,21 @@ TEMPLATE = """\
 <p>Each choice below could defensibly be made otherwise. A <b>configuration</b> is one level of each choice; every figure was computed in each of the {{ n }} configurations{% if fractional %}, which are a balanced part of all {{ full }}{% endif %}.
   A difference <b>holds</b> in a configuration if it has the sign of the configurations taken together and stays significant after correction for their number (Holm). The joint test asks whether so large a median, or so many significant configurations, would occur if the label meant nothing: it permutes persons' labels, so it speaks of these questions, while the intervals also allow for other questions.</p>
 <p>They took {{ words.count(requests) }} requests, {{ words.count(shared) }} of which were shared with the study's own tasks or with each other and asked once.</p>
+{% for b in budgets %}
+<h3 id="variance-{{ loop.index }}">What the score of an answer depends on: {{ labels.task(b.task) }} · {{ labels.survey(b.survey) }} · {{ labels.model(b.over) }}</h3>
+<p>{{ b.sentence }}</p>
+<div class="scroll" role="group" tabindex="0" aria-label="Variance budget">
+<table class="budget">
+  <caption>Shares of the variance of the score of single answers (crossed random effects), with {{ view.confidence }} intervals over persons and questions; {{ words.count(b.n) }} answers.</caption>
+  <thead><tr><th scope="col">Component</th><th scope="col" class="chart">Share</th><th scope="col">Share of variance [{{ view.confidence }}]</th><th scope="col" class="n">Levels</th></tr></thead>
+  <tbody>
+  {% for row, name, drawing in b.rows %}
+  <tr><th scope="row">{{ name }}</th><td class="chart">{{ drawing }}</td><td class="ci">{{ words.number(row.share, share=True) }} <span class="sub">{{ words.interval(row.ci_low, row.ci_high, share=True) }}</span></td><td class="n">{{ words.count(row.levels) }}</td></tr>
+  {% endfor %}
+  </tbody>
+</table>
+</div>
+{% endfor %}
 {% for c in curves %}
 <h3 id="multiverse-{{ loop.index }}">{{ words.opening(c.figure) }}: {{ labels.task(c.task) }} · {{ labels.survey(c.survey) }} · {{ labels.model(c.over) }}</h3>
 <ul class="lookedfor">
@@ -106,8 +121,59 @@ def data(report: Report) -> Mapping[str, Any] | None:
         "requests": total,
         "shared": total - new,
         "curves": made,
+        "budgets": _budgets(report),
         "more": max(len(rows) - SHOWN, 0),
     }
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The variance budget of one task, survey and model."""
+
+    task: str
+    survey: str
+    over: str
+    sentence: str
+    n: int
+    rows: Sequence[tuple[Mapping[str, Any], str, Markup]]
+
+
+MEANINGS = {
+    "person": "Person: some are easier to foretell than others",
+    "question": "Question: some are easier than others",
+    "person × question": "Person × question: the same in all configurations",
+    "configuration": "Configuration: what choices do together",
+    "question × configuration": "Question × configuration: choices that help one question and harm another",
+    "wording": "Wording within a configuration",
+    "order": "Option order",
+    "repeat": "Repeat of the same prompt",
+    "residual": "All else: what changes from one asking to the next",
+}
+
+
+def _budgets(report: Report) -> list[Budget]:
+    frame = report.frames["variance_budget"].drop_nulls("share")
+    keys = frame.select("task", "over", "survey").unique().sort("task", "over", "survey").rows()
+    found = []
+    for task, over, survey in sorted(keys, key=lambda key: (key[0], key[1] in report.controls, *key[1:]))[:SHOWN]:
+        rows = frame.filter(task=task, over=over, survey=survey).sort("share", descending=True).to_dicts()
+        named = [(row, MEANINGS.get(row["component"], phrases.opening(_choice(row["component"])))) for row in rows]
+        bars = [intervals.Row(n, r["share"], r["ci_low"], r["ci_high"], main=True, text=_percent(r)) for r, n in named]
+        scale = intervals.Scale(0.0, 1.0)
+        choices = [row for row in rows if row["component"] not in MEANINGS or "configuration" in row["component"]]
+        together = sum(row["share"] for row in choices)
+        most = rows[0]
+        sentence = (
+            f"Most of it, {_percent(most)}, comes from: {most['component']}. The choices that were varied, alone, "
+            f"together and with the question, account for {phrases.number(together, share=True)}."
+        )
+        drawn = [(row, name, intervals.drawn(bar, scale)) for (row, name), bar in zip(named, bars, strict=True)]
+        found.append(Budget(task, survey, over, sentence, rows[0]["n_answers"], drawn))
+    return found
+
+
+def _percent(row: Mapping[str, Any]) -> str:
+    return phrases.number(row["share"], share=True)
 
 
 def _curve(
