@@ -701,6 +701,24 @@ _DECLARED = (
         "models", "metrics", Partitioning.NONE, tables.MODELS, "configuration", companion_of="model_comparison"
     ),
     StoredTable(
+        "power",
+        "metrics",
+        Partitioning.NONE,
+        tables.POWER,
+        "aggregates",
+        upstream=("prompts", "groups"),
+        settings=("figure_rules",),
+        code=("mpta_pipeline.metrics.detectable",),
+        carried={"prompts": "task survey"},
+        derived={
+            "n_answers": "prompts.prompt_id",
+            "n_personas": "prompts.respondent_id",
+            "n_clusters": "prompts.cluster_id",
+            "detectable": "prompts.respondent_id prompts.cluster_id prompts.gold_idx",
+            "subgroup": "prompts.respondent_id",
+        },
+    ),
+    StoredTable(
         "configuration_estimates",
         "multiverse",
         Partitioning.MODEL_TASK,
@@ -795,6 +813,7 @@ _SHOWN = (
     "multiverse_findings",
     "factor_moves",
     "variance_budget",
+    "power",
     "panel",
     "groups",
     "personas",

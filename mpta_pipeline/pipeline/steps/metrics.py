@@ -272,3 +272,23 @@ def _of_configurations(scores: pl.DataFrame, condition: str) -> pl.DataFrame:
     if kept.height and not is_variant(str(kept.item(0, "task"))):
         return kept.clear()
     return kept.filter(pl.col("condition") == condition)
+
+
+@step("power")
+def power(inputs: Inputs) -> Output:
+    """Compute how small a difference the study would find, with its panel and questions and with more of them."""
+    asked = inputs.stacked("prompts", _asked_persons, by_chunk=True)
+    rows = metrics.detectable.grid(
+        asked,
+        inputs.table("groups"),
+        rules=inputs.study.figures,
+        people=metrics.detectable.PEOPLE,
+        questions=metrics.detectable.QUESTIONS,
+    )
+    return Output(metrics.detectable.power_table(rows))
+
+
+def _asked_persons(prompts: pl.DataFrame) -> pl.DataFrame:
+    """The persons and questions of the study's own tasks, without texts."""
+    units = metrics.detectable.units_of(prompts)
+    return units.clear() if units.height and is_variant(str(units.item(0, "task"))) else units

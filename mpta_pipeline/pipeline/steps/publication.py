@@ -50,7 +50,7 @@ def report(inputs: Inputs) -> Output:
     """Write the report from the stored estimates."""
     names = ("subgroup_metrics", "rivals", "pockets", "items", "scores", "people_shares")
     frames = {name: inputs.stacked(name, _shown.get(name)) for name in names}
-    frames |= {name: inputs.table(name) for name in _MULTIVERSE}
+    frames |= {name: inputs.table(name) for name in _WHOLE}
     frames["model_comparison"] = inputs.table("model_comparison")
     frames["models"] = inputs.table("models")
     frames["waves"] = inputs.stacked("waves").with_columns(inputs.permitted_use("codebook"))
@@ -112,7 +112,7 @@ def _own(part: pl.DataFrame) -> pl.DataFrame:
 
 # Answers about described groups are nobody's; the estimates have what follows from them.
 _shown = {"items": _own, "scores": lambda part: _own(of_people(part))}
-_MULTIVERSE = ("configurations", "specification_curve", "multiverse_findings", "factor_moves", "variance_budget")
+_WHOLE = ("configurations", "specification_curve", "multiverse_findings", "factor_moves", "variance_budget", "power")
 _RECORDED = ("harmonized_wave", "responses")
 """Tables whose records hold warnings and failures of the run."""
 _TOKENS = (
