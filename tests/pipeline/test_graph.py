@@ -162,7 +162,7 @@ def test_dagster_depends_on_whatever_a_record_names(deployment):
         assert {graph.owner(parent) for parent in graph.parents_of(name)} <= depends | {name}
 
 
-CONFIGURATIONS = ("configuration_estimates", "configurations")
+ALSO = ("configuration_estimates", "configurations", "power")
 
 
 @pytest.mark.parametrize(
@@ -170,11 +170,11 @@ CONFIGURATIONS = ("configuration_estimates", "configurations")
     [
         (
             {"figures": STUDY["figures"] | {"level": 0.1}},
-            {"subgroup_metrics", "pockets", "model_comparison", *CONFIGURATIONS, "warehouse", "report"},
+            {"subgroup_metrics", "pockets", "model_comparison", *ALSO, "warehouse", "report"},
         ),
         (
             {"figures": STUDY["figures"] | {"min_personas": 7}},
-            {"subgroup_metrics", "pockets", "model_comparison", *CONFIGURATIONS, "warehouse", "report"},
+            {"subgroup_metrics", "pockets", "model_comparison", *ALSO, "warehouse", "report"},
         ),
         # Both were read by the step and missing in the version of what it is made from.
         ({"paraphrases": 2}, {"prompts"}),
@@ -188,7 +188,7 @@ CONFIGURATIONS = ("configuration_estimates", "configurations")
                 "subgroup_metrics",
                 "pockets",
                 "model_comparison",
-                *CONFIGURATIONS,
+                *ALSO,
                 "warehouse",
                 "report",
             },

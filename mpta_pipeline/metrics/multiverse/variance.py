@@ -25,6 +25,8 @@ from mpta_pipeline.metrics.statistics.arrays import Floats, Ints
 
 GROUPS = 20
 """Groups of persons, and of question clusters at most, that are left out in turn."""
+FEWEST_CLUSTERS = 5
+"""With fewer clusters of questions, the interval is one over single questions."""
 MOST_ANSWERS = 300_000
 """Answers of one curve at most; beyond, persons are chosen by hash."""
 RESIDUAL = "residual"
@@ -248,21 +250,13 @@ def _same(a: Ints, b: Ints) -> bool:
 
 
 def _left_out(answers: pl.DataFrame, seed: int) -> list[Ints]:
-    """Groups of persons, and of question clusters; single questions where all are of one cluster."""
-    by = "cluster_id" if answers["cluster_id"].n_unique() > 1 else "item_id"
-    return [
-        (
-            answers.select(pl.col(column).rank("dense").cast(pl.Int64)).to_series().to_numpy()
-            if few
-            else _drawn(answers, column, seed)
-        )
-        for column in ("respondent_id", by)
-        for few in [answers[column].n_unique() <= GROUPS]
-    ]
+    """Groups of persons, and of question clusters; single questions where clusters are too few to leave one out."""
+    by = "cluster_id" if answers["cluster_id"].n_unique() >= FEWEST_CLUSTERS else "item_id"
+    return [_drawn(answers, column, seed) for column in ("respondent_id", by)]
 
 
 def _drawn(answers: pl.DataFrame, column: str, seed: int) -> Ints:
-    """Groups of nearly equal size, by hash."""
+    """Groups of nearly equal size, by hash; each level its own group if there are few."""
     names = answers.select(column).unique().sort(column)
     order = names.with_columns(hash_uniform(names, [column], key=f"groups\x1f{seed}").alias("hash")).sort(
         "hash", column

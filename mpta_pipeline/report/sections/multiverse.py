@@ -164,12 +164,18 @@ def _budgets(report: Report) -> list[Budget]:
         together = sum(row["share"] for row in choices)
         most = rows[0]
         sentence = (
-            f"Most of it, {_percent(most)}, comes from: {most['component']}. The choices that were varied, alone, "
+            f"The largest part, {_percent(most)}, is {_lower(named[0][1])}. The choices that were varied, alone, "
             f"together and with the question, account for {phrases.number(together, share=True)}."
         )
         drawn = [(row, name, intervals.drawn(bar, scale)) for (row, name), bar in zip(named, bars, strict=True)]
         found.append(Budget(task, survey, over, sentence, rows[0]["n_answers"], drawn))
     return found
+
+
+def _lower(text: str) -> str:
+    """A component within a sentence: its name, and what it means in brackets."""
+    name, colon, meaning = (text[:1].lower() + text[1:]).partition(": ")
+    return f"{name} ({meaning})" if colon else name
 
 
 def _percent(row: Mapping[str, Any]) -> str:

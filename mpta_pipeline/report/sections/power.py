@@ -43,7 +43,7 @@ SHOWN = 6
 """Tasks and surveys with curves; the warehouse has all."""
 _LINES = {"subgroup gap": "c1", "persona effect": "c2", "pocket": "c4", "arm effect": "c3"}
 _DASHES = {1.0: "", 2.0: "6 3", 4.0: "2 3"}
-WIDTH, HEIGHT, LEFT, RIGHT, TOP = 860.0, 300.0, 60.0, 190.0, 14.0
+WIDTH, HEIGHT, LEFT, RIGHT, TOP = 860.0, 300.0, 60.0, 130.0, 14.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _curves(report: Report, task: str, survey: str, rows: Sequence[dict[str, Any
         said.append(f"{phrases.opening(what)}{of}: {points(now['detectable'])} points; {more}.")
     shown = [row for row in rows if row["detectable"] is not None and row["detectable"] <= 1]
     return Curves(
-        f"Smallest differences found: {where}",
+        f"Smallest differences found, in points: {where}",
         " ".join(said),
         _drawn(shown),
         [(row, report.labels.subgroup(row["dimensions"], row["subgroup"])) for row in rows],
@@ -175,20 +175,18 @@ def _drawn(rows: Sequence[Mapping[str, Any]]) -> Markup:
                     )
                 )
     for i, (questions, dash) in enumerate(_DASHES.items()):
-        at = TOP + 8 + 18 * i
+        left, at = LEFT + 180 * i, TOP + HEIGHT + 66
         drawn.append(
             Markup(
                 '<line x1="{}" x2="{}" y1="{y}" y2="{y}" stroke="var(--ink)" stroke-width="2" stroke-dasharray="{}"/>'
-            ).format(WIDTH - RIGHT + 60, WIDTH - RIGHT + 90, dash, y=at)
+            ).format(left, left + 34, dash, y=at)
         )
         drawn.append(
-            Markup('<text class="name" x="{}" y="{}" dy="4">questions × {:g}</text>').format(
-                WIDTH - RIGHT + 96, at, questions
-            )
+            Markup('<text class="key" x="{}" y="{}" dy="4">questions × {:g}</text>').format(left + 42, at, questions)
         )
     return Markup(
         '<svg class="curve" viewBox="0 0 {:g} {:g}" role="img"><title>Smallest difference found, in points, by number of people</title>{}</svg>'
-    ).format(WIDTH, TOP + HEIGHT + 50, Markup("").join(drawn))
+    ).format(WIDTH, TOP + HEIGHT + 80, Markup("").join(drawn))
 
 
 SECTION = Section(
