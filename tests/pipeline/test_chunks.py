@@ -8,6 +8,7 @@ import duckdb
 import polars as pl
 import pytest
 
+from mpta_pipeline import inference
 from mpta_pipeline.core import chunks
 from mpta_pipeline.core.errors import DamagedError, ValidationError
 from mpta_pipeline.core.provenance import Node, files_of, read_record, record_path, stored_tables, unused_chunks
@@ -51,15 +52,22 @@ def small(monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_ROWS", ROWS)
 
 
-@pytest.fixture
-def chunked(finished, world, server, small):
+@pytest.fixture(scope="module")
+def in_chunks(finished, tmp_path_factory):
     """A deployment that ran when its tables were in one file each, and again now that they are in chunks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "CHUNK_ROWS", ROWS)
+        made = finished.changed(tmp_path_factory.mktemp("chunks"), lambda world: forget_records(Deployment.from_env()))
+    assert made.asked == finished.asked, "nothing is asked again"
+    return made
+
+
+@pytest.fixture
+def chunked(finished, in_chunks, world, server, small):
+    """That deployment, and its tables as they were before."""
     before = stored(Deployment.from_env())
-    asked = server.calls
-    forget_records(Deployment.from_env())
-    deployment, _ = bring_up_to_date()
-    assert server.calls == asked, "nothing is asked again"
-    return deployment, before
+    in_chunks.copy_to(world)
+    return Deployment.from_env(), before
 
 
 def test_the_number_of_chunks_follows_from_the_number_of_prompts_alone():
@@ -124,8 +132,12 @@ def test_the_notes_of_a_table_in_chunks_are_those_of_the_whole(chunked, monkeypa
             assert notes["personas"] == in_chunks[name]["personas"]
 
 
-def test_a_changed_respondent_changes_one_chunk_of_each_task(chunked, world, server):
+def test_a_changed_respondent_changes_one_chunk_of_each_task(chunked, world, server, monkeypatch):
     deployment, _ = chunked
+    look_up, looked_up = inference.PartResponses.read, []
+    monkeypatch.setattr(
+        inference.PartResponses, "read", lambda self, number: looked_up.append(number) or look_up(self, number)
+    )
     before, asked = files(deployment), server.asked.copy()
     panel = read(deployment, "panel")
     numbers = dict(read(deployment, "personas").select("respondent_id", "wave").rows())
@@ -147,6 +159,14 @@ def test_a_changed_respondent_changes_one_chunk_of_each_task(chunked, world, ser
     for name, kept in before.items():
         assert len(kept - after[name]) <= 1, name
     assert sum(len(kept - after[name]) for name, kept in before.items() if name.startswith("prompts|")) >= 1
+    new = [len(kept - after[name]) for name, kept in before.items() if name.startswith("prompts|")]
+    assert len(looked_up) == sum(new) * len(deployment.models), "no other chunk is looked up again"
+    for name in after:
+        if name.startswith("responses|"):
+            node = Node.parse(name)
+            notes = read_record(path_of(deployment, node)).notes
+            hashes = read(deployment, node.asset, node.partition)["request_hash"]
+            assert notes["requests"] == hashes.n_unique() == notes["asked"] + notes["reused"]
     again = Counter(server.asked)
     again.subtract(asked)
     theirs = pl.concat([read(deployment, "prompts", task) for task in deployment.study.tasks])
@@ -270,13 +290,13 @@ def test_build_in_parts_gives_the_prompts_of_the_whole(finished, world):
         assert whole.equals(with_current_names("prompts", read(deployment, "prompts", task)))
         assert plan.height() >= whole.height > plan.height() / 2
         names = [f"{i:04d}-of-0008" for i in range(8)]
-        parts = [part.build() for _, part, _ in plan.in_chunks(names)]
+        parts = [part().build() for _, part, _ in plan.in_chunks(names)]
         assert pl.concat(parts).sort("prompt_id").equals(whole)
         inputs = [digest for _, _, digest in plan.in_chunks(names)]
         assert inputs == [digest for _, _, digest in plan.in_chunks(names)] and len(set(inputs)) > 1
 
 
-def test_a_control_and_a_model_of_a_part_of_the_panel_are_asked_in_chunks(world, server, monkeypatch):
+def test_a_control_and_a_model_of_a_part_of_the_panel_are_asked_in_chunks(finished, world, server, monkeypatch):
     """Some chunks have no prompt of the part; what a simulated respondent knows is told chunk by chunk."""
     echo = {"provider": "simulated", "accuracy": 0.8, "accuracy_by": {"sex": {"female": 0.5}}, "panel_share": 0.3}
     world.models({"part": model(server.url) | {"panel_share": 0.3}, "echo": echo})

@@ -57,7 +57,7 @@ class Figures:
 def figure_estimates(
     scores: pl.DataFrame | Iterable[pl.DataFrame],
     groups: pl.DataFrame,
-    gold: pl.DataFrame,
+    gold: pl.DataFrame | Iterable[pl.DataFrame],
     *,
     figures: Sequence[NamedFigure],
     rules: EstimateRules,

@@ -78,19 +78,17 @@ def subgroup_metrics(inputs: Inputs) -> Output:
         return Output(none, checks=metrics.check_estimates(none), companions={"rivals": tables.RIVALS.empty()})
     inputs.table("people_shares")  # made once for all models; warehouse and report read it
     study, file = inputs.study, inputs.retest_file
-    answers = [inputs.table(name) for name in ("scores", "groups", "gold")]
-    items, ceiling = inputs.table("items"), inputs.optional_table("ceiling")
-    retest = None if file is None else metrics.read_retest(file)
-    frame = metrics.compute_estimates(
-        *answers,
+    frame, ladder = metrics.estimates_and_rivals(
+        inputs.one_by_one("scores"),
+        inputs.table("groups"),
+        inputs.parts("gold"),
         rules=study.figures,
         releases=inputs.table("releases"),
-        items=items,
-        ceiling=ceiling,
-        retest=retest,
+        items=inputs.table("items"),
+        ceiling=inputs.optional_table("ceiling"),
+        retest=None if file is None else metrics.read_retest(file),
         study=study.name,
     )
-    ladder = metrics.rivals(*answers, rules=study.figures, items=items, ceiling=ceiling, retest=retest)
     kept, before = inputs.replaced_estimates, inputs.previous()
     return Output(
         frame,
@@ -162,9 +160,9 @@ def pockets(inputs: Inputs) -> Output:
     if is_variant(inputs.partition):
         return Output(tables.POCKETS.empty(), {"confirmed": 0}, metrics.check_pockets(tables.POCKETS.empty()))
     frame = metrics.find_pockets(
-        inputs.table("scores"),
+        inputs.one_by_one("scores"),
         inputs.table("groups"),
-        inputs.table("gold"),
+        inputs.parts("gold"),
         rules=study.figures,
         seed=study.seed,
         study=study.name,
@@ -176,19 +174,23 @@ def pockets(inputs: Inputs) -> Output:
 def model_comparison(inputs: Inputs) -> Output:
     """Compare the models, without the controls, in pairs on the prompts that both answered."""
     models = inference.models_table(inputs.models.values())
-    frame = metrics.compare_models(
-        # Models are compared on the study's own tasks.
-        inputs.stacked("scores", lambda part: part.clear() if _at_levels(part) else part),
-        rules=inputs.study.figures,
-        groups=inputs.table("groups"),
-        controls=models.filter("control")["model"].to_list(),
-    )
+    controls = models.filter("control")["model"].to_list()
+    groups, rules = inputs.table("groups"), inputs.study.figures
+    asked = [ModelTask.parse(key) for key in inputs.partitions("scores")]
+    # Models are compared within a task, so that the answers to one task only are in memory.
+    frames = [
+        metrics.compare_models(
+            inputs.one_by_one(
+                "scores", [str(pair) for pair in asked if pair.task == task and pair.model not in controls]
+            ),
+            rules=rules,
+            groups=groups,
+        )
+        # Those of the multiverse are compared by its own figures.
+        for task in sorted({pair.task for pair in asked if not is_variant(pair.task)})
+    ]
+    frame = tables.MODEL_COMPARISON.conform(pl.concat([tables.MODEL_COMPARISON.empty(), *frames]))
     return Output(frame, checks=metrics.check_comparison(frame), companions={"models": models})
-
-
-def _at_levels(scores: pl.DataFrame) -> bool:
-    """Whether these are the answers of a model or to a task at the levels of a configuration."""
-    return scores.height > 0 and (is_variant(scores.item(0, "model")) or is_variant(scores.item(0, "task")))
 
 
 @step("configuration_estimates")
@@ -205,9 +207,9 @@ def configuration_estimates(inputs: Inputs) -> Output:
             companions={"configuration_people": tables.CONFIGURATION_PEOPLE.empty()},
         )
     made = metrics.multiverse.figure_estimates(
-        inputs.table("scores"),
+        inputs.one_by_one("scores"),
         inputs.table("groups"),
-        inputs.table("gold"),
+        inputs.parts("gold"),
         figures=multiverse.figures,
         rules=inputs.study.figures,
         items=inputs.table("items"),
