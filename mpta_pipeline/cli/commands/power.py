@@ -40,7 +40,7 @@ def power(
 ) -> Result:
     """Compute the smallest differences that the study finds with 80 % power, and what more people or questions buy.
 
-    It follows from the panel, the questions and the groups of the study, before any model is asked.
+    It follows from the panel, the questions and the groups of the study, before anything is sent.
     """
     import polars as pl
 
