@@ -170,9 +170,10 @@ def _p_values(draws: Floats, level: float) -> tuple[float, float]:
     """p-values of the median and of the number of configurations that are significant alone, with one sign."""
     draws = np.where(np.isfinite(draws), draws, 0.0)
     median = np.abs(np.median(draws, axis=1))
-    # A configuration's own critical value: the observed assignment is one of the equally likely ones.
-    critical = np.quantile(np.abs(draws), 1 - level, axis=0, method="higher")
-    beyond = np.abs(draws) >= critical
+    # Significant alone: among the share `level` of the equally likely assignments that are most extreme, the observed
+    # one included. Ties at the border are left out, so that it is never more than this share.
+    border = np.sort(np.abs(draws), axis=0)[-1 - int(level * len(draws))]
+    beyond = np.abs(draws) > border + 1e-12
     count = np.maximum((beyond & (draws > 0)).sum(axis=1), (beyond & (draws < 0)).sum(axis=1))
     tolerance = 1e-12
     return (
