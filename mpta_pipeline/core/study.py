@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from mpta_pipeline.core.configuration import StrictModel, config_dir, read_yaml, validated
+from mpta_pipeline.core.multiverse import Level, Multiverse, prompt_levels, variant_name
+from mpta_pipeline.core.unknown_names import unknown_name
 from mpta_pipeline.core.vocabulary import CONDITIONS, DOMAINS, Condition, Domain, Elicitation, Framing, Style
 
 
@@ -110,6 +112,28 @@ class TaskConfig(StrictModel):
         return self.control or (empty[0] if len(empty) == 1 else None)
 
 
+class TaskVariant(TaskConfig):
+    """A task under some levels of the study's `multiverse`, which makes it; study.yaml cannot contain one.
+
+    Attributes:
+        orders: Also one order alone: ordinal options forward or reversed.
+        base: The task that it varies.
+        levels: Factor → level, for the factors that decide what a prompt says.
+        styles: Forms of the persona text.
+        framings: Framings of the persona text.
+        wordings: Numbers of the framing's wordings.
+        traits: Traits shown: all, a domain, or at most so many.
+    """
+
+    orders: Literal["cyclic", "scale", "given", "full", "forward", "reversed"] = "cyclic"  # type: ignore[assignment]
+    base: str
+    levels: dict[str, Level]
+    styles: tuple[Style, ...]
+    framings: tuple[Framing, ...]
+    wordings: tuple[int, ...]
+    traits: str | int = "all"
+
+
 class EstimateRules(StrictModel):
     """Subgroups, smallest cell, and level of the tests.
 
@@ -179,6 +203,7 @@ class Study(StrictModel):
         least_readable: Share of responses that must name an option. Below it, terminal, UI and report show a warning.
         tasks: Name → task.
         figures: Subgroups, smallest cell, and level of the tests.
+        multiverse: Choices that are varied, and figures that are looked at under all of them; null for none.
         schedules: When the jobs run.
     """
 
@@ -196,6 +221,7 @@ class Study(StrictModel):
     least_readable: float = Field(default=0.8, ge=0, le=1)
     tasks: Annotated[dict[str, TaskConfig], Field(min_length=1)]
     figures: EstimateRules = EstimateRules()
+    multiverse: Multiverse | None = None
     schedules: Schedules = Schedules()
 
     @model_validator(mode="after")
@@ -204,6 +230,46 @@ class Study(StrictModel):
             if not name.replace("_", "").isalnum():
                 raise ValueError(f"task name {name!r} may contain only letters, digits and _")
         return self
+
+    @property
+    def own_tasks(self) -> dict[str, TaskConfig]:
+        """The tasks of study.yaml, without those made for configurations of the multiverse."""
+        return {name: config for name, config in self.tasks.items() if not isinstance(config, TaskVariant)}
+
+    def with_variants(self) -> Study:
+        """The study with a further task for each combination of levels that the multiverse asks of its prompts.
+
+        Raises:
+            ConfigError: The multiverse names a task that the study does not have.
+        """
+        if self.multiverse is None:
+            return self
+        variants: dict[str, TaskConfig] = {}
+        for task in self.multiverse.tasks or self.own_tasks:
+            if task not in self.tasks:
+                raise unknown_name(
+                    "task", task, self.tasks, variable="multiverse.tasks", hint="or add it to study.yaml"
+                )
+            for levels in self.multiverse.configurations:
+                variant = self._variant(task, self.multiverse, prompt_levels(levels))
+                variants[variant_name(task, variant.levels)] = variant
+        return self.model_copy(update={"tasks": self.tasks | variants})
+
+    def _variant(self, task: str, multiverse: Multiverse, levels: dict[str, Level]) -> TaskVariant:
+        config = self.tasks[task]
+        fields: dict[str, Any] = {name: getattr(config, name) for name in TaskConfig.model_fields}
+        fields |= {
+            "base": task,
+            "levels": levels,
+            "conditions": multiverse.conditions,
+            "styles": (levels["style"],) if "style" in levels else self.styles,
+            "framings": (levels["framing"],) if "framing" in levels else self.framings,
+            "wordings": (levels["paraphrase"],) if "paraphrase" in levels else tuple(range(self.paraphrases)),
+            "traits": levels.get("traits", "all"),
+            "elicitation": levels.get("elicitation", config.elicitation),
+            "orders": levels.get("scale_direction", levels.get("orders", config.orders)),
+        }
+        return TaskVariant.model_validate(fields)
 
     def task_conditions(self, task: str) -> tuple[Condition, ...]:
         """The conditions under which a task is asked."""
@@ -217,4 +283,4 @@ def load_study(path: Path | None = None) -> Study:
         ConfigError: The study is not valid. The message names the key, the value and what is expected.
     """
     path = path or config_dir() / "study.yaml"
-    return validated(Study, read_yaml(path), "The study is not valid", file=path)
+    return validated(Study, read_yaml(path), "The study is not valid", file=path).with_variants()

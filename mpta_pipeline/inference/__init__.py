@@ -10,7 +10,16 @@ This package knows nothing about surveys, personas or tasks: it takes prompts an
 from mpta_pipeline.inference.approvals import Permission, approve, costs_money, permission, price_text, revoke
 from mpta_pipeline.inference.calibration import calibrate
 from mpta_pipeline.inference.engine import cancel_batches, send_requests
-from mpta_pipeline.inference.models import ModelSpec, card, card_version, load_models, models_table, table_row
+from mpta_pipeline.inference.models import (
+    ModelSpec,
+    at_levels,
+    card,
+    card_version,
+    load_models,
+    models_table,
+    table_row,
+    with_variants,
+)
 from mpta_pipeline.inference.outdated_requests import wanted_requests
 from mpta_pipeline.inference.parallel_models import run_in_parallel, run_one_by_one
 from mpta_pipeline.inference.probing import Probe, probe, stored_probe
@@ -41,6 +50,7 @@ __all__ = [
     "RequestReport",
     "Stop",
     "approve",
+    "at_levels",
     "calibrate",
     "cancel_batches",
     "card",
@@ -66,6 +76,7 @@ __all__ = [
     "verify",
     "wanted_requests",
     "with_request_hashes",
+    "with_variants",
     "withdraw",
     "withdraw_all",
 ]

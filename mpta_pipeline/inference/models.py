@@ -20,6 +20,7 @@ from mpta_pipeline.core.configuration import StrictModel, config_dir, read_yaml,
 from mpta_pipeline.core.errors import ConfigError, ModelError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.labels import CONTROL
+from mpta_pipeline.core.multiverse import Multiverse, model_levels, variant_name
 from mpta_pipeline.core.tables import MODELS
 from mpta_pipeline.core.unknown_names import closest
 from mpta_pipeline.core.vocabulary import Elicitation
@@ -453,6 +454,77 @@ def load_models(path: Path | None = None) -> dict[str, ModelSpec]:
             remedy="write models: and below it name: {provider: …, model: …}",
         )
     return {str(name): _model(str(name), entry, path) for name, entry in entries.items()}
+
+
+def at_levels(spec: ModelSpec, levels: Mapping[str, str | int | float]) -> ModelSpec:
+    """A model at levels of the multiverse's factors `temperature` and `reasoning`; itself where it is at them already.
+
+    A simulated respondent has no such settings and stays as it is: a factor that changes nothing for a control.
+
+    Raises:
+        ConfigError: The model's provider has no such setting.
+    """
+    for factor, entry_field in (("temperature", "parameters"), ("reasoning", "reasoning")):
+        if entry_field in spec.provider_class.unused_fields and levels.get(factor, "as_given") != "as_given":
+            if spec.control:
+                levels = {name: level for name, level in levels.items() if name != factor}
+                continue
+            raise ConfigError(
+                f"The multiverse varies {factor}, and models of provider {spec.provider} have no {entry_field}",
+                file=spec.source,
+                variable=f"models.{spec.name}",
+                remedy=f"leave out {factor} in multiverse.factors of study.yaml, or this model in `models`",
+            )
+    changed: dict[str, str | int | float] = {}
+    update: dict[str, Any] = {}
+    if "temperature" in levels and spec.parameters.get("temperature", 0.0) != levels["temperature"]:
+        changed["temperature"] = levels["temperature"]
+        update["parameters"] = spec.parameters | {"temperature": levels["temperature"]}
+    if (level := levels.get("reasoning", "as_given")) != "as_given":
+        given = spec.reasoning or Reasoning()
+        fixed: dict[str, Any] = {"budget": level} if isinstance(level, int) else {"effort": level}
+        if level == "off":
+            fixed = {"budget": 0, "effort": None}
+        reasoning = Reasoning.model_validate(given.model_dump() | fixed)
+        if reasoning != spec.reasoning:
+            changed["reasoning"] = level
+            update["reasoning"] = reasoning
+    if not changed:
+        return spec
+    return spec.model_copy(update=update | {"name": variant_name(spec.name, changed)})
+
+
+def with_variants(specs: Mapping[str, ModelSpec], multiverse: Multiverse | None) -> dict[str, ModelSpec]:
+    """The models, and those that configurations of a multiverse need beside them.
+
+    A model and its variants share the limits of the entry: budget, rates and connections are divided among them, so
+    that together they never spend or ask for more than the entry allows.
+    """
+    found = dict(specs)
+    if multiverse is None:
+        return found
+    for name, spec in specs.items():
+        own: dict[str, ModelSpec] = {}
+        for levels in multiverse.configurations:
+            if levels.get("model", name) == name:
+                variant = at_levels(spec, model_levels(levels))
+                own[variant.name] = variant
+        if set(own) <= {name}:
+            continue
+        together = {name: spec} | own
+        found |= {one: _share(variant, len(together)) for one, variant in together.items()}
+    return found
+
+
+def _share(spec: ModelSpec, n: int) -> ModelSpec:
+    """The model with its part of the limits that `n` models share."""
+    update: dict[str, Any] = {"connections": max(spec.connections // n, 1)}
+    if spec.budget is not None:
+        update["budget"] = spec.budget / n
+    for limit in ("requests_per_minute", "tokens_per_minute"):
+        if (most := getattr(spec, limit)) is not None:
+            update[limit] = max(most // n, 1)
+    return spec.model_copy(update=update)
 
 
 def _model(name: str, entry: Any, path: Path) -> ModelSpec:

@@ -1,6 +1,6 @@
 """Compute estimates from scores: uncertainty, baselines, gaps, pockets and comparisons. Reads and returns tables."""
 
-from mpta_pipeline.metrics import detectable
+from mpta_pipeline.metrics import detectable, multiverse
 from mpta_pipeline.metrics.baselines.ceiling import cross_fitted
 from mpta_pipeline.metrics.baselines.people_shares import people_shares
 from mpta_pipeline.metrics.baselines.retest import read_retest, retest
@@ -34,6 +34,7 @@ __all__ = [
     "experiments",
     "find_pockets",
     "headline",
+    "multiverse",
     "people_shares",
     "read_retest",
     "retest",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -29,7 +29,7 @@ from mpta_pipeline.metrics.estimators.means import (
 from mpta_pipeline.metrics.estimators.nonlinear import nonlinear_estimates, weighted_features
 from mpta_pipeline.metrics.metric import METRICS, Metric, applicable_to
 from mpta_pipeline.metrics.samples import groups as g
-from mpta_pipeline.metrics.samples.answers import gather
+from mpta_pipeline.metrics.samples.answers import Answers, gather
 from mpta_pipeline.metrics.samples.published_polls import polls_of
 from mpta_pipeline.metrics.samples.survey_answers import REFERENCE, Block, View, blocks, cut_rows, group_guesses
 from mpta_pipeline.metrics.statistics import equivalence, multiplicity
@@ -37,6 +37,7 @@ from mpta_pipeline.metrics.statistics.arrays import Features, Floats
 
 # Each thread holds the totals of its dimension, so that more threads would cost more memory than they save time.
 MOST_THREADS = 4
+Watch = Callable[[str, Prepared, Floats | None], None]
 
 
 def compute_estimates(
@@ -107,25 +108,86 @@ def estimates_and_rivals(
     made = gather(scores, items=items, ceiling=ceiling, retest=retest)
     if made is None:
         return SUBGROUP_METRICS.empty(), RIVALS.empty()
-    dimensions = tuple(dict.fromkeys((g.ALL, *rules.dimensions)))
-    g.check_dimensions(dimensions, groups)
-    chosen = applicable_to(keyed=made.keyed)
     ladder = Ladder(made, rules)
-    known = _releases(made.units.frame, releases)
-    model, task, direct = made.model, made.task, made.direct
-    all_blocks = blocks(made.units, groups, gold, rules=rules, polls=polls_of(items))
+    known, model, task, keyed = _releases(made.units.frame, releases), made.model, made.task, made.keyed
+    all_blocks = ladder.seen(_blocks_of(made, groups, gold, rules=rules, items=items))
     del made  # each block holds its own answers
-    polled = (replace(block, direct=direct) for block in all_blocks)
-    parts = list(_side_by_side(ladder.seen(polled), dimensions, chosen))
-    estimates = _corrected(pl.concat(parts, how="diagonal"), rules).join(known, on="survey", how="left")
-    estimates = estimates.with_columns(_weights().alias("weights"))
-    estimates = estimates.with_columns(pl.lit(model).alias("model"), pl.lit(task).alias("task"))
+    chosen = applicable_to(keyed=keyed)
+    parts = list(_side_by_side(all_blocks, _dimensions(groups, rules), chosen, means_only=False, watch=None))
+    estimates = _completed(parts, rules, known, model=model, task=task)
     estimates = estimates.with_columns(estimate_ids(estimates, study))
     return SUBGROUP_METRICS.conform(estimates.select(list(SUBGROUP_METRICS.schema))), ladder.table()
 
 
+def estimates_with_tests(
+    scores: pl.DataFrame | Iterable[pl.DataFrame],
+    groups: pl.DataFrame,
+    gold: pl.DataFrame | Iterable[pl.DataFrame],
+    *,
+    rules: EstimateRules,
+    only: Collection[str],
+    items: pl.DataFrame | None = None,
+    watch: Watch | None = None,
+) -> pl.DataFrame | None:
+    """As `compute_estimates`, for some metrics, with what the tests of gaps rest on: gap_error, gap_df and gap_p.
+
+    Args:
+        scores: SCORES, as there.
+        groups: GROUPS.
+        gold: GOLD.
+        rules: As there.
+        only: The metrics, all of them means of answers.
+        items: ITEMS, as there.
+        watch: Called with the condition, the values of each metric, and each row's no-persona value.
+
+    Returns:
+        SUBGROUP_METRICS without ids, and further columns; None without answers.
+    """
+    made = gather(scores, items=items)
+    if made is None:
+        return None
+    all_blocks = _blocks_of(made, groups, gold, rules=rules, items=items)
+    chosen = {name: metric for name, metric in applicable_to(keyed=made.keyed).items() if name in only}
+    parts = list(_side_by_side(all_blocks, _dimensions(groups, rules), chosen, means_only=True, watch=watch))
+    if not parts:
+        return None
+    return _completed(parts, rules, _releases(made.units.frame, None), model=made.model, task=made.task)
+
+
+def _dimensions(groups: pl.DataFrame, rules: EstimateRules) -> tuple[str, ...]:
+    dimensions = tuple(dict.fromkeys((g.ALL, *rules.dimensions)))
+    g.check_dimensions(dimensions, groups)
+    return dimensions
+
+
+def _blocks_of(
+    made: Answers,
+    groups: pl.DataFrame,
+    gold: pl.DataFrame | Iterable[pl.DataFrame],
+    *,
+    rules: EstimateRules,
+    items: pl.DataFrame | None,
+) -> Iterator[Block]:
+    all_blocks, direct = blocks(made.units, groups, gold, rules=rules, polls=polls_of(items)), made.direct
+    return (replace(block, direct=direct) for block in all_blocks)
+
+
+def _completed(
+    parts: list[pl.DataFrame], rules: EstimateRules, known: pl.DataFrame, *, model: str, task: str
+) -> pl.DataFrame:
+    """All estimates with corrected tests, releases, weights, model and task."""
+    estimates = _corrected(pl.concat(parts, how="diagonal"), rules).join(known, on="survey", how="left")
+    estimates = estimates.with_columns(_weights().alias("weights"))
+    return estimates.with_columns(pl.lit(model).alias("model"), pl.lit(task).alias("task"))
+
+
 def _side_by_side(
-    blocks: Iterable[Block], dimensions: tuple[str, ...], chosen: Mapping[str, Metric]
+    blocks: Iterable[Block],
+    dimensions: tuple[str, ...],
+    chosen: Mapping[str, Metric],
+    *,
+    means_only: bool,
+    watch: Watch | None,
 ) -> Iterator[pl.DataFrame]:
     """Compute the estimates of all blocks. Dimensions run in threads while the next metric is prepared.
 
@@ -140,7 +202,14 @@ def _side_by_side(
             references = _references(block, chosen)
             for condition in block.conditions():
                 yield from _condition_estimates(
-                    pool, block, condition, dimensions, chosen=chosen, references=references
+                    pool,
+                    block,
+                    condition,
+                    dimensions,
+                    chosen=chosen,
+                    references=references,
+                    means_only=means_only,
+                    watch=watch,
                 )
 
 
@@ -166,6 +235,8 @@ def _condition_estimates(
     *,
     chosen: Mapping[str, Metric],
     references: Mapping[str, Floats],
+    means_only: bool,
+    watch: Watch | None,
 ) -> Iterator[pl.DataFrame]:
     """Compute the estimates of one condition: metrics that are means one after another, then all others.
 
@@ -194,6 +265,8 @@ def _condition_estimates(
             continue
         reference = references[name][pair] if name in references and condition != REFERENCE else None
         prepared = Prepared(here, values, reference)
+        if watch is not None:
+            watch(condition, prepared, reference)
         if name == "accuracy":
             accuracy = prepared
         finish()
@@ -208,6 +281,9 @@ def _condition_estimates(
     }
     finish()
     del guesses
+    if means_only:
+        yield from (_labelled(view, part, remarks) for view, part in zip(views, parts, strict=True) if part)
+        return
     others = [pool.submit(lambda view: dict(_other_estimates(view, accuracy, features)), view) for view in views]
     for view, part, other in zip(views, parts, others, strict=True):
         yield _labelled(view, part | other.result(), remarks)

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from mpta_pipeline import personas, tasks
+from mpta_pipeline import metrics, personas, tasks
 from mpta_pipeline.core.errors import ConfigError, MptaError
 from mpta_pipeline.core.labels import CROSS
 from mpta_pipeline.core.published_figures import FILE as PUBLISHED
 from mpta_pipeline.core.published_figures import load_published
-from mpta_pipeline.core.study import TaskConfig
+from mpta_pipeline.core.study import TaskConfig, TaskVariant
 from mpta_pipeline.core.unknown_names import unknown_name
 from mpta_pipeline.metrics import METRICS
 from mpta_pipeline.pipeline.deployment import Deployment
@@ -97,7 +97,7 @@ def _timezone(deployment: Deployment) -> Iterator[MptaError]:
 
 
 def _tasks(deployment: Deployment) -> Iterator[MptaError]:
-    for name, config in deployment.study.tasks.items():
+    for name, config in deployment.study.own_tasks.items():
         try:
             kind = tasks.kind_of(name, config, deployment.config)
             tasks.check_item_files(name, config, kind, deployment.config)
@@ -109,6 +109,26 @@ def _tasks(deployment: Deployment) -> Iterator[MptaError]:
             key = f"tasks.{name}.options.columns"
             yield from _unknown("concept or column", chosen, _columns(deployment), key, deployment)
         yield from _models_of(deployment, name, config)
+    yield from _multiverse(deployment)
+
+
+def _multiverse(deployment: Deployment) -> Iterator[MptaError]:
+    """Figures of the multiverse that nothing can be computed for, and levels that a model cannot be asked at."""
+    multiverse = deployment.study.multiverse
+    if multiverse is None:
+        return
+    try:
+        metrics.multiverse.check_figures(multiverse.figures)
+    except MptaError as failure:
+        yield failure
+    known = [base for dimension in deployment.study.figures.dimensions for base in dimension.split(CROSS)]
+    wanted = [base for dimension in multiverse.dimensions for base in dimension.split(CROSS)]
+    yield from _unknown(
+        "dimension among figures.dimensions", wanted, known, "multiverse.figures.dimensions", deployment
+    )
+    for name, config in deployment.study.tasks.items():
+        if isinstance(config, TaskVariant):
+            yield from _models_of(deployment, name, config)
 
 
 def _published(deployment: Deployment) -> Iterator[MptaError]:
@@ -146,6 +166,8 @@ def _models_of(deployment: Deployment, task: str, config: TaskConfig) -> Iterato
     except MptaError:
         return
     for model, spec in models.items():
+        if not deployment.asks(model, task):
+            continue
         able = [e for e in spec.elicitations if e in spec.provider_class.elicitations]
         if config.elicitation not in able:
             yield ConfigError(

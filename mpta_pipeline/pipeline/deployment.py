@@ -19,6 +19,8 @@ from mpta_pipeline.core import tables
 from mpta_pipeline.core.configuration import config_dir
 from mpta_pipeline.core.errors import ConfigError, DamagedError, SurveyFileError
 from mpta_pipeline.core.hashing import content_hash, digest
+from mpta_pipeline.core.model_task import ModelTask
+from mpta_pipeline.core.multiverse import Configuration, is_variant, model_levels, prompt_levels, variant_name
 from mpta_pipeline.core.own_records import SetAside, keep
 from mpta_pipeline.core.provenance import read_record, read_table
 from mpta_pipeline.core.published_figures import FILE as PUBLISHED
@@ -134,7 +136,52 @@ class Deployment:
                 raise unknown_name(
                     "model", name, registry, variable="models", file=file, hint="or add it to models.yaml"
                 )
-        return {name: spec for name, spec in registry.items() if wanted is None or name in wanted}
+        own = {name: spec for name, spec in registry.items() if wanted is None or name in wanted}
+        multiverse = self.study.multiverse
+        for name in () if multiverse is None else multiverse.factors.model:
+            if name not in own:
+                file = self.config / "study.yaml"
+                raise unknown_name("model", name, own, variable="multiverse.factors.model", file=file)
+        return inference.with_variants(own, multiverse)
+
+    @cached_property
+    def configurations(self) -> list[Configuration]:
+        """The configurations of the multiverse, for each task that it varies and each model that is asked."""
+        multiverse, found = self.study.multiverse, []
+        if multiverse is None:
+            return []
+        models = {name: spec for name, spec in self.models.items() if not is_variant(name)}
+        for task in multiverse.tasks or self.study.own_tasks:
+            for levels in multiverse.configurations:
+                asked = variant_name(task, prompt_levels(levels))
+                chosen = levels.get("model")
+                for name, spec in models.items():
+                    if chosen in (None, name):
+                        at = inference.at_levels(spec, model_levels(levels)).name
+                        found.append(Configuration(task, name, levels, asked, at, chosen is not None))
+        return found
+
+    def asks(self, model: str, task: str) -> bool:
+        """Whether a model is asked a task: models and tasks of a multiverse are not crossed with all others."""
+        if not is_variant(task):
+            return not is_variant(model)
+        return ModelTask(model, task) in self._asked
+
+    @cached_property
+    def _asked(self) -> frozenset[ModelTask]:
+        return frozenset(ModelTask(c.asked_model, c.asked_task) for c in self.configurations)
+
+    def asked_version(self, task: str) -> str:
+        """Version of which models a task of the multiverse is asked of; empty for the study's own tasks."""
+        if not is_variant(task):
+            return ""
+        return digest(*sorted(model for model, asked in self._asked if asked == task))
+
+    def multiverse_version(self) -> str:
+        """Version of the configurations and named figures."""
+        if self.study.multiverse is None:
+            return ""
+        return digest(self.study.multiverse.model_dump_json(), *(str(c) for c in self.configurations))
 
     @cached_property
     def crosswalk(self) -> harmonize.Crosswalk:
@@ -371,8 +418,11 @@ class Deployment:
         return digest(inference.card_version(spec), reach, *sorted(spec.elicitations), *asked, *truth)
 
     def _truth_versions(self) -> list[str]:
-        """Versions of what simulated respondents know: people's groups, and their answers to the items of each task."""
-        paths = [self.layout.table("groups"), *(self.layout.table("gold", task) for task in self.study.tasks)]
+        """Versions of what simulated respondents know: people's groups, and their answers to the items of each task.
+
+        Tasks of the multiverse have the items and answers of the task that they vary.
+        """
+        paths = [self.layout.table("groups"), *(self.layout.table("gold", task) for task in self.study.own_tasks)]
         records = [read_record(path) for path in paths]
         return ["" if record is None else record.version for record in records]
 

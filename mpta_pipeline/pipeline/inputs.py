@@ -19,6 +19,7 @@ from mpta_pipeline import harmonize, inference, surveys
 from mpta_pipeline.core.chunks import StoredChunk, chunks_by_inputs
 from mpta_pipeline.core.errors import DamagedError
 from mpta_pipeline.core.model_task import ModelTask
+from mpta_pipeline.core.multiverse import Configuration
 from mpta_pipeline.core.provenance import Node, Record, read_table
 from mpta_pipeline.core.published_figures import PublishedStudy
 from mpta_pipeline.core.storage import Layout, listed
@@ -260,6 +261,16 @@ class Inputs:
     def model(self) -> inference.ModelSpec:
         """The model's specification."""
         return self._given("model").model(self._key("model"))
+
+    @property
+    def asked(self) -> bool:
+        """Whether the model is asked the task; configurations of a multiverse do not cross all models and tasks."""
+        return self._given("asked").asks(self._key("model"), self._key("task"))
+
+    @property
+    def configurations(self) -> list[Configuration]:
+        """The configurations of the multiverse."""
+        return self._given("configurations").configurations
 
     @property
     def spending_permission(self) -> inference.Permission:

@@ -12,6 +12,8 @@ from mpta_pipeline.core.errors import ConfigError
 
 _FULL_AT_MOST = 4  # 4! = 24 orders; five options would have 120
 SCALE = "scale"
+DIRECTIONS = {"forward": 0, "reversed": 1}
+"""Designs of one order: a scale in one direction."""
 
 # Options that answer beside the question. "Neither", "both" and "it depends" are answers to it.
 _NO_ANSWER = (
@@ -128,11 +130,16 @@ def item_orders(items: pl.DataFrame, design: str) -> pl.DataFrame:
     Returns:
         item_id, order_id, option_order, n_orders (of which `max_orders` chooses some).
     """
-    if design == SCALE:
+    if design in (SCALE, *DIRECTIONS):
         shapes: list[Layout | int] = list(layouts(items))
     else:
         shapes = items["options"].list.len().to_list()
     made = {s: scale_orders(s) if isinstance(s, Layout) else option_orders(s, design) for s in dict.fromkeys(shapes)}
+    if design in DIRECTIONS:  # a list, which has no direction, has its first order in both
+        made = {
+            shape: [orders[DIRECTIONS[design] if isinstance(shape, Layout) and shape.is_scale else 0]]
+            for shape, orders in made.items()
+        }
     number = {shape: i for i, shape in enumerate(made)}
     orders = pl.DataFrame(
         [(number[shape], i, order, len(orders)) for shape, orders in made.items() for i, order in enumerate(orders)],

@@ -12,7 +12,7 @@ from scipy import stats
 from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.core.described_groups import of_people
 from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION
-from mpta_pipeline.tasks.option_orders import SCALE
+from mpta_pipeline.tasks.option_orders import DIRECTIONS, SCALE
 
 # A balanced design passes by construction; a fair random design is rejected once in a hundred thousand.
 _LEVEL = 1e-5
@@ -44,7 +44,7 @@ def _gold_positions(prompts: pl.DataFrame, orders: str) -> pl.DataFrame:
     seen = keyed.unique(["item_id", "respondent_id", "order_id"]) if keyed.height else keyed
     found = seen.select(pl.col("options").list.len().cast(pl.Int64).alias("k"), "gold_pos").group_by("k", "gold_pos")
     counts = found.agg(pl.len().cast(pl.Int64).alias("n"))
-    if orders == SCALE:
+    if orders == SCALE or orders in DIRECTIONS:
         due = _due_positions(seen, prompts)
         counts = counts.join(due, on=["k", "gold_pos"], how="full", coalesce=True)
         counts = counts.with_columns(pl.col("n").fill_null(0), pl.col("due").fill_null(0.0))

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from mpta_pipeline.core.chunks import chunk_numbers
 from mpta_pipeline.core.hashing import digest, hash_rows, hash_uniform
-from mpta_pipeline.core.study import Study, TaskConfig
+from mpta_pipeline.core.study import Study, TaskConfig, TaskVariant
 from mpta_pipeline.core.tables import PROMPTS
-from mpta_pipeline.core.vocabulary import GROUP_CONDITION, LETTERS
+from mpta_pipeline.core.vocabulary import DOMAINS, GROUP_CONDITION, LETTERS
 from mpta_pipeline.personas import PLACEBO, SHUFFLES, CrosswalkTables, masks, render, stand_ins
 from mpta_pipeline.tasks.arms import assigned, items_by_arm
 from mpta_pipeline.tasks.assignment import balanced_blocks, sweep
@@ -139,6 +139,8 @@ def plan_prompts(
     """Decide who is asked what, which all of a task's prompts share; the arguments are those of `build_prompts`."""
     config = study.tasks[name]
     kind = kind_of(name, config, base)
+    if isinstance(config, TaskVariant):
+        personas = _with_traits(personas, config.traits)
     facts_of_people = personas.select("respondent_id", "survey", "wave", "codebook")
     asked = panel.select("respondent_id", "weight").join(facts_of_people, on="respondent_id")
     pairs = _pairs(
@@ -231,6 +233,17 @@ class PromptPlan:
         return self.study.tasks[self.name]
 
     @property
+    def _texts(self) -> TaskVariant | Study:
+        """What has the styles and framings: the study or, for a task of its multiverse, that task."""
+        return self.config if isinstance(self.config, TaskVariant) else self.study
+
+    def _wordings(self, condition: str) -> Sequence[int]:
+        """Wordings of a condition. Only the persona is paraphrased: controls are compared with the first wording."""
+        if condition != "persona":
+            return (0,)
+        return self.config.wordings if isinstance(self.config, TaskVariant) else range(self.study.paraphrases)
+
+    @property
     def repeats(self) -> int:
         """How often each prompt is sent."""
         return int(self.config.options.get("repeats", 1))
@@ -249,12 +262,12 @@ class PromptPlan:
 
     def height(self) -> int:
         """Number of prompts, at most: personas without a text for a condition count."""
-        study, most = self.study, self.config.options.get("max_orders")
+        most = self.config.options.get("max_orders")
         orders = self.shown.group_by("item_id").agg(pl.col("n_orders").first().alias("n"))  # equal in all arms
         if most is not None:
             orders = orders.with_columns(pl.col("n").clip(upper_bound=int(most)))
-        wordings = sum(_wordings(study, condition) for condition in self.conditions)
-        cells = wordings * len(study.styles) * len(study.framings)
+        wordings = sum(len(self._wordings(condition)) for condition in self.conditions)
+        cells = wordings * len(self._texts.styles) * len(self._texts.framings)
         asked = self.pairs.group_by("item_id").agg((pl.len() * cells).alias("cells"))
         if self.about_groups is not None:
             asked = pl.concat([asked, self.about_groups.group_by("item_id").agg(pl.len().alias("cells"))])
@@ -352,14 +365,13 @@ class PromptPlan:
             respondent_id, mask_id, condition, style, framing, paraphrase_id, shown_respondent_id, system, text_hash,
             data_use.
         """
-        study = self.study
         needed = pairs.select("respondent_id", "mask_id", "hidden").unique(["respondent_id", "mask_id"])
         needed = needed.sort("respondent_id", "mask_id")
         parts = []
         for condition in self.conditions:
             people = self._people(needed, condition)
-            for style, framing in itertools.product(study.styles, study.framings):
-                for paraphrase in range(_wordings(study, condition)):
+            for style, framing in itertools.product(self._texts.styles, self._texts.framings):
+                for paraphrase in self._wordings(condition):
                     text = render(
                         people,
                         style=style,
@@ -461,9 +473,30 @@ def _row_hashes(frame: pl.DataFrame) -> NDArray[np.uint64]:
     return frame.select(pl.struct(pl.all()).hash()).to_series().to_numpy()
 
 
-def _wordings(study: Study, condition: str) -> int:
-    """Wordings of a condition. Only the persona is paraphrased: controls are compared with the first wording."""
-    return study.paraphrases if condition == "persona" else 1
+def _with_traits(personas: pl.DataFrame, shown: str | int) -> pl.DataFrame:
+    """The personas with some of their traits: all, those of a domain, or at most so many, the domains in turn."""
+    if shown == "all":
+        return personas
+    rows = personas.select("respondent_id", "traits").explode("traits").drop_nulls("traits")
+    rows = rows.with_row_index("place").with_columns(pl.col("traits").struct.field("domain").alias("domain"))
+    if isinstance(shown, int):
+        # As when the persona was made: one trait of each domain after another, so that fewer are a part of more.
+        turn = pl.int_range(pl.len()).over("respondent_id", "domain")
+        rank = pl.struct(turn, pl.col("domain").replace_strict(_DOMAIN_ORDER, default=len(_DOMAIN_ORDER)))
+        kept = rows.with_columns(rank.alias("rank")).sort("respondent_id", "rank", "place")
+        kept = kept.filter(pl.int_range(pl.len()).over("respondent_id") < shown).sort("place")
+    else:
+        kept = rows.filter(domain=shown)
+    told = kept.group_by("respondent_id", maintain_order=True).agg("traits")
+    return (
+        personas.drop("traits")
+        .join(told, on="respondent_id", how="left", maintain_order="left")
+        .with_columns(pl.col("traits").fill_null(pl.lit([], dtype=personas.schema["traits"])))
+        .select(personas.columns)
+    )
+
+
+_DOMAIN_ORDER = {domain: i for i, domain in enumerate(DOMAINS)}
 
 
 def _with_first(pairs: pl.DataFrame, seed: int) -> pl.LazyFrame:

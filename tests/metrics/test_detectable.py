@@ -78,3 +78,58 @@ def test_tasks_without_a_key_and_empty_studies_have_nothing_to_find(world):
     for prompts in (keyless, world.prompts.clear()):
         nothing = d.detectable(prompts, world.groups, rules=RULES)
         assert nothing.is_empty() and d.summary(nothing).is_empty()
+
+
+def _design(people: int, items: int, dimension: str = "sex") -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Everybody is asked every question, half of the people in each of two groups."""
+    who = [f"r{i:04d}" for i in range(people)]
+    prompts = pl.DataFrame({"respondent_id": who}).join(
+        pl.DataFrame({"item_id": [f"q{j}" for j in range(items)]}), how="cross"
+    )
+    prompts = prompts.with_columns(
+        pl.lit("t").alias("task"), pl.lit("s").alias("survey"), pl.lit("persona").alias("condition"),
+        pl.col("item_id").alias("cluster_id"), pl.lit(0).alias("gold_idx"),
+    )  # fmt: skip
+    groups = pl.DataFrame({"respondent_id": who, dimension: ["a", "b"] * (people // 2)})
+    return prompts, groups
+
+
+def _of(rows: list[dict[str, object]], what: str, **where: object) -> list[float]:
+    return [
+        float(str(row["detectable"]))
+        for row in rows
+        if row["what"] == what and all(row[name] == value for name, value in where.items())
+    ]
+
+
+@pytest.mark.parametrize("people", [60, 400])
+def test_two_arms_and_one_question_are_a_two_sample_t_test(people):
+    """The smallest difference has the power that statsmodels gives it."""
+    from statsmodels.stats.power import TTestIndPower
+
+    prompts, groups = _design(people, 1)
+    assumed = d.Assumed(accuracy=0.5, person_sd=0.0, gap_sd=0.0)
+    (found,) = _of(d.grid(prompts, groups, rules=EstimateRules(dimensions=()), assumed=assumed), d.ARM)
+    power = TTestIndPower().power(effect_size=found / 0.5, nobs1=people // 2, alpha=0.05)
+    assert power == pytest.approx(0.8, abs=0.005)
+
+
+def test_what_more_buys_is_what_the_larger_study_has():
+    assumed = d.Assumed(accuracy=0.6)
+    rules = EstimateRules(dimensions=("sex",))
+    small = d.grid(*_design(80, 10), rules=rules, assumed=assumed, people=(1, 4), questions=(1, 3))
+    for people, questions in ((4, 1), (1, 3), (4, 3)):
+        large = d.grid(*_design(80 * people, 10 * questions), rules=rules, assumed=assumed)
+        for what in (d.GAP, d.EFFECT, d.ARM, d.POCKET):
+            scaled = _of(small, what, people=people, questions=questions)
+            assert scaled == pytest.approx(_of(large, what)), (what, people, questions)
+
+
+def test_the_middle_subgroup_stands_for_all():
+    prompts, groups = _design(80, 10)
+    rows = d.grid(prompts, groups, rules=EstimateRules(dimensions=("sex",)), people=d.PEOPLE, questions=d.QUESTIONS)
+    chosen = d.what_more_buys(d.power_table(rows))
+    each = chosen.group_by("what").agg(pl.struct("dimensions", "subgroup").n_unique().alias("n"), pl.len())
+    assert each["n"].unique().to_list() == [1] and each.height == 4
+    # Half of the people are too few for a subgroup of 30.
+    assert each.filter(what=d.GAP)["len"].item() == 12 < each.filter(what=d.ARM)["len"].item() == 15

@@ -41,6 +41,7 @@ def plan(
     from the panel, the questions, the weights and the groups of the study.
     """
     from mpta_pipeline import inference
+    from mpta_pipeline.core.multiverse import is_variant
     from mpta_pipeline.core.storage import at_work
     from mpta_pipeline.pipeline.configuration_problems import configuration_problems
     from mpta_pipeline.pipeline.deployment import Deployment
@@ -68,12 +69,14 @@ def plan(
                     )
     plans = [inference.plan(spec, told[name], layout.ledger(name)) for name, spec in deployment.models.items()]
     result.table("plan", [one.as_row() for one in plans], shown=[_shown(one) for one in plans])
+    own = [task for task in prompted if not is_variant(task)]
     _add_by_task(result, deployment)
-    _add_by_condition(result, deployment, prompted)
-    _add_by_arm(result, deployment, prompted)
+    _add_by_condition(result, deployment, own)
+    _add_by_arm(result, deployment, own)
     _add_orders(result, deployment)
+    _add_multiverse(result, deployment, prompted, plans)
     _add_total(result, deployment, plans)
-    _add_detectable(result, deployment, prompted)
+    _add_detectable(result, deployment, own)
     for task, gap in items_left_out(deployment):
         result.warning(gap, subject=task)
     for problem in configuration_problems(deployment):
@@ -84,6 +87,7 @@ def plan(
 def _add_by_task(result: Result, deployment: Deployment) -> None:
     """Add requests, price and time per model and task; the terminal shows them if there are several tasks."""
     from mpta_pipeline.core.errors import MptaError
+    from mpta_pipeline.core.multiverse import is_variant
     from mpta_pipeline.pipeline.status import to_send
 
     rows: list[dict[str, Any]] = [
@@ -96,7 +100,7 @@ def _add_by_task(result: Result, deployment: Deployment) -> None:
             "seconds": one.seconds,
         }
         for pair, one in to_send(deployment)
-        if not isinstance(one, MptaError)
+        if not isinstance(one, MptaError) and not is_variant(str(pair))  # configurations have a table of their own
     ]
     shown = [
         {
@@ -163,7 +167,7 @@ def _add_orders(result: Result, deployment: Deployment) -> None:
     from mpta_pipeline.pipeline.stored import made, read, reduced
 
     names, rows = names_of(deployment), []
-    for task, config in deployment.study.tasks.items():
+    for task, config in deployment.study.own_tasks.items():
         if config.orders not in _CHOICE or made(deployment, Node("prompts", task)) is None:
             continue
         prompts = reduced(deployment, "prompts", task, lambda part: part.select(_CELL).unique())
@@ -183,6 +187,62 @@ def _add_orders(result: Result, deployment: Deployment) -> None:
 
 _CHOICE = ("cyclic", "scale")
 _CELL = ("item_id", "respondent_id", "group", "repeat_id")
+
+
+def _add_multiverse(result: Result, deployment: Deployment, prompted: Sequence[str], plans: Sequence[Plan]) -> None:
+    """Add the configurations of the multiverse: their requests, those that nothing before them shares, and the price.
+
+    Args:
+        result: What the command shows.
+        deployment: The deployment.
+        prompted: Tasks that have prompts.
+        plans: The plan of each model for all tasks.
+    """
+    if not deployment.configurations:
+        return
+    import polars as pl
+
+    from mpta_pipeline import inference, metrics
+    from mpta_pipeline.core.multiverse import is_variant
+    from mpta_pipeline.pipeline.steps.inference import planned_prompts
+
+    asked, dollars, priced = [], 0.0, False
+    for (name, spec), whole in zip(deployment.models.items(), plans, strict=True):
+        for task in prompted:
+            hashes = planned_prompts(deployment, spec, [task]).requests().select("request_hash")
+            asked.append(hashes.select(pl.lit(name).alias("model"), pl.lit(task).alias("task"), "request_hash"))
+        own = planned_prompts(deployment, spec, [task for task in prompted if not is_variant(task)])
+        alone = inference.plan(spec, own, deployment.layout.ledger(name))
+        if whole.price is not None:
+            dollars, priced = dollars + whole.price - (alone.price or 0.0), True
+    frame = metrics.multiverse.with_requests(deployment.configurations, pl.concat(asked))
+    rows = frame.select("task", "model", "configuration", "requests", "new_requests").to_dicts()
+    total, new = (int(frame[name].sum()) for name in ("requests", "new_requests"))
+    if not total:
+        result.info("The prompts of the multiverse are not built yet: `mpta run --until prompts` builds them.")
+        return
+    shown = [
+        row | {"requests": f"{row['requests']:,}", "new_requests": f"{row['new_requests']:,}"}
+        for row in rows[:SHOWN_CONFIGURATIONS]
+    ]
+    result.table("configurations", rows, title="Configurations of the multiverse, and what each adds", shown=shown)
+    result.facts["multiverse"] = {
+        "configurations": len(rows),
+        "requests": total,
+        "shared": total - new,
+        "new_requests": new,
+        "dollars": dollars if priced else None,
+    }
+    if (more := len(rows) - SHOWN_CONFIGURATIONS) > 0:
+        result.info(f"  {more:,} more configurations: `mpta plan --json` lists all.")
+    price = f"; those that are still to be sent cost about {dollars:,.2f} US$" if priced else ""
+    result.info(
+        f"  The multiverse takes {total:,} requests. {total - new:,} of them are shared and asked once, so that it "
+        f"adds {new:,} to the study{price}."
+    )
+
+
+SHOWN_CONFIGURATIONS = 40
 
 
 def _add_total(result: Result, deployment: Deployment, plans: Sequence[Plan]) -> None:

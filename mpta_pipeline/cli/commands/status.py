@@ -36,6 +36,7 @@ def _add_there(result: Result, deployment: Deployment) -> None:
     """Add what is stored."""
     from datetime import datetime
 
+    from mpta_pipeline.core.multiverse import is_variant
     from mpta_pipeline.core.provenance import Node
     from mpta_pipeline.pipeline.graph import model_tasks
     from mpta_pipeline.pipeline.stored import made
@@ -55,8 +56,11 @@ def _add_there(result: Result, deployment: Deployment) -> None:
         result.info(f"  {len(waves)} wave(s): {some(waves, 6)}")
     if rows["personas"] is not None:
         result.info(f"  {rows['personas']:,} personas, {rows['panel'] or 0:,} of them in the panel")
-    tasks, models = list(deployment.study.tasks), list(deployment.models)
+    tasks = list(deployment.study.own_tasks)
+    models = [name for name in deployment.models if not is_variant(name)]
     result.info(f"  {len(tasks)} task(s): {some(tasks, 6)}; {len(models)} model(s): {some(models, 6)}")
+    if deployment.configurations:
+        result.info(f"  {len(deployment.configurations)} configurations of the multiverse")
     result.info(f"  {stored:,} responses in the tables of this study")
     report = deployment.layout.report
     if report.exists():

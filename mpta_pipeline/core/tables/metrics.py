@@ -422,6 +422,32 @@ POCKETS = Table(
     ),
 )
 
+POWER = Table(
+    "power",
+    "How small a difference the study would find with 80 % power, by its panel and questions, and with more of them.",
+    ("task", "survey", "what", "dimensions", "subgroup", "people", "questions"),
+    (
+        *shared_columns("task", "survey"),
+        Column("what", pl.String, "subgroup gap, persona effect, arm effect (two halves of the people) or pocket"),
+        Column("dimensions", pl.String, "Trait or intersection; `all` for everyone"),
+        Column("subgroup", pl.String, "Values of the dimensions"),
+        Column("people", pl.Float64, "Multiple of the people; 1 is the study as it is", ge=0),
+        Column(
+            "questions", pl.Float64, "Multiple of the batteries of questions, of which each person answers a like part"
+        ),
+        Column("n_personas", pl.Int64, "Personas of the subgroup", ge=0),
+        Column("n_answers", pl.Int64, "Answers: person × question", ge=0),
+        Column("n_clusters", pl.Int64, "Batteries of questions", ge=0),
+        Column(
+            "detectable",
+            pl.Float64,
+            "Smallest difference of two shares that is found; null with too few people or batteries for an error",
+            nullable=True,
+            ge=0,
+        ),
+    ),
+)
+
 MODEL_COMPARISON = Table(
     "model_comparison",
     "Paired differences between models on the same prompts, with tie groups.",

@@ -25,6 +25,18 @@ def bonferroni(p: Floats) -> Floats:
     return np.asarray(np.minimum(np.asarray(p, dtype=float) * np.isfinite(p).sum(), 1.0))
 
 
+def holm(p: Floats) -> Floats:
+    """Holm-adjusted p-values (Holm 1979), valid under any dependence; nan stays nan and is not counted."""
+    p = np.asarray(p, dtype=float)
+    out = np.full(p.shape, np.nan)
+    known = np.flatnonzero(np.isfinite(p))
+    if len(known):
+        order = known[np.argsort(p[known], kind="stable")]
+        raw = p[order] * np.arange(len(known), 0, -1)
+        out[order] = np.minimum(np.maximum.accumulate(raw), 1.0)
+    return out
+
+
 def _step_up(p: Floats, factor: float) -> Floats:
     # scipy.stats.false_discovery_control rounds m/i before it multiplies, so that most results would differ from these
     # in the last bit, and it does not accept nan. Published q-values must not change.

@@ -112,12 +112,12 @@ def _asked_of(inputs: Inputs) -> Callable[[Callable[[], pl.DataFrame]], pl.DataF
     """Reads prompts as the model is asked: with today's `data_use`, and a simulated respondent's with what it knows."""
     spec, permitted_use = inputs.model, inputs.permitted_use("codebook")
     personas = inputs.table("personas").select("respondent_id", "codebook")
-    wanted = spec.provider_class.wanted_truth(spec)
+    wanted, is_asked = spec.provider_class.wanted_truth(spec), inputs.asked
     truth = {} if wanted is None else {"gold": inputs.table("gold"), "groups": inputs.table("groups")}
 
     def asked(read: Callable[[], pl.DataFrame]) -> pl.DataFrame:
         prompts = as_permitted(read(), personas, permitted_use)
-        prompts = inference.of_panel_share(spec, prompts)
+        prompts = inference.of_panel_share(spec, prompts if is_asked else prompts.clear())
         if wanted is not None:
             prompts = tasks.with_known_truth(prompts, wanted, **truth)
         return inference.with_request_hashes(spec, prompts)
@@ -135,6 +135,9 @@ def _prompts_for(inputs: Inputs) -> pl.DataFrame | inference.PromptParts:
 
 def prompts_for(spec: inference.ModelSpec, prompts: pl.DataFrame, deployment: Deployment) -> pl.DataFrame:
     """Those of the stored prompts that the model is asked; a simulated respondent's with what it knows."""
+    known = prompts["task"].unique().to_list()
+    if left := [task for task in known if not deployment.asks(spec.name, task)]:
+        prompts = prompts.filter(~pl.col("task").is_in(left))
     return _told_to(spec, deployment)(prompts)
 
 
@@ -165,7 +168,12 @@ def planned_prompts(deployment: Deployment, spec: inference.ModelSpec, names: It
     def asked(rows: Callable[[], pl.DataFrame]) -> pl.DataFrame:
         return inference.with_request_hashes(spec, told(rows()))
 
-    parts = [partial(asked, rows) for task in names for rows in permitted_prompts(deployment, task)]
+    parts = [
+        partial(asked, rows)
+        for task in names
+        if deployment.asks(spec.name, task)
+        for rows in permitted_prompts(deployment, task)
+    ]
     return inference.PromptParts(spec, parts)
 
 

@@ -18,6 +18,7 @@ from mpta_pipeline.core.chunks import Chunk, StoredChunk
 from mpta_pipeline.core.estimate_ids import ESTIMATE_KEY, estimate_ids_by_key
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.model_task import ModelTask
+from mpta_pipeline.core.multiverse import is_variant
 from mpta_pipeline.core.provenance import read_only_copy, store_only_copy
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.step import Output, step
@@ -68,7 +69,13 @@ def _statuses(scores: pl.DataFrame) -> dict[str, int]:
 
 @step("subgroup_metrics")
 def subgroup_metrics(inputs: Inputs) -> Output:
-    """Compute the estimates of a model on a task, for everyone and for each subgroup."""
+    """Compute the estimates of a model on a task, for everyone and for each subgroup.
+
+    A task or model at the levels of a configuration has the figures of the multiverse instead.
+    """
+    if is_variant(inputs.partition):
+        none = tables.SUBGROUP_METRICS.empty()
+        return Output(none, checks=metrics.check_estimates(none), companions={"rivals": tables.RIVALS.empty()})
     inputs.table("people_shares")  # made once for all models; warehouse and report read it
     study, file, items = inputs.study, inputs.retest_file, inputs.table("items")
     kept: list[pl.DataFrame] = []
@@ -160,6 +167,8 @@ def ceiling(inputs: Inputs) -> Output:
 def pockets(inputs: Inputs) -> Output:
     """Search one half of the data for subgroups where a model does worse and confirm them on the other half."""
     study = inputs.study
+    if is_variant(inputs.partition):
+        return Output(tables.POCKETS.empty(), {"confirmed": 0}, metrics.check_pockets(tables.POCKETS.empty()))
     frame = metrics.find_pockets(
         inputs.one_by_one("scores"),
         inputs.table("groups"),
@@ -187,7 +196,111 @@ def model_comparison(inputs: Inputs) -> Output:
             rules=rules,
             groups=groups,
         )
-        for task in sorted({pair.task for pair in asked})
+        # Those of the multiverse are compared by its own figures.
+        for task in sorted({pair.task for pair in asked if not is_variant(pair.task)})
     ]
     frame = tables.MODEL_COMPARISON.conform(pl.concat([tables.MODEL_COMPARISON.empty(), *frames]))
     return Output(frame, checks=metrics.check_comparison(frame), companions={"models": models})
+
+
+@step("configuration_estimates")
+def configuration_estimates(inputs: Inputs) -> Output:
+    """Compute the figures of the multiverse for a model and a task at the levels of a configuration."""
+    multiverse, task = inputs.study.multiverse, ModelTask.parse(inputs.partition).task
+    for name in ("scores", "groups", "gold", "items"):
+        inputs.partitions(name)  # declared for all tasks, and read for those of the multiverse
+    if multiverse is None or not is_variant(task):
+        none = tables.CONFIGURATION_ESTIMATES.empty()
+        return Output(
+            none,
+            checks=[metrics.multiverse.check_intervals(none)],
+            companions={"configuration_people": tables.CONFIGURATION_PEOPLE.empty()},
+        )
+    made = metrics.multiverse.figure_estimates(
+        inputs.one_by_one("scores"),
+        inputs.table("groups"),
+        inputs.parts("gold"),
+        figures=multiverse.figures,
+        rules=inputs.study.figures,
+        items=inputs.table("items"),
+    )
+    return Output(
+        made.estimates,
+        checks=[metrics.multiverse.check_intervals(made.estimates)],
+        companions={"configuration_people": made.people},
+    )
+
+
+@step("configurations")
+def configurations(inputs: Inputs) -> Output:
+    """Gather all configurations: specification curves, shares in which a finding holds, joint tests."""
+    multiverse, study = inputs.study.multiverse, inputs.study
+    for name in ("configuration_estimates", "configuration_people", "scores", "groups"):
+        inputs.partitions(name)  # declared for all studies, and read for those with a multiverse
+    if multiverse is None:
+        return Output(
+            tables.CONFIGURATIONS.empty(),
+            companions={
+                "specification_curve": tables.SPECIFICATION_CURVE.empty(),
+                "multiverse_findings": tables.MULTIVERSE_FINDINGS.empty(),
+                "factor_moves": tables.FACTOR_MOVES.empty(),
+                "variance_budget": tables.VARIANCE_BUDGET.empty(),
+            },
+        )
+    found = metrics.multiverse.findings(
+        inputs.configurations,
+        inputs.stacked("configuration_estimates"),
+        inputs.stacked("configuration_people"),
+        inputs.table("groups"),
+        figures=multiverse.figures,
+        strata=study.panel.strata,
+        level=study.figures.level,
+        permutations=multiverse.permutations,
+        seed=study.seed,
+    )
+    asked = inputs.stacked("scores", lambda part: part.select("model", "task", "request_hash").unique())
+    condition = multiverse.figures[0].condition
+    budget = metrics.multiverse.variance_budget(
+        inputs.configurations,
+        inputs.stacked("scores", lambda part: _of_configurations(part, condition)),
+        condition=condition,
+        level=study.figures.level,
+        seed=study.seed,
+    )
+    return Output(
+        metrics.multiverse.with_requests(inputs.configurations, asked),
+        companions={
+            "specification_curve": found.curve,
+            "multiverse_findings": found.findings,
+            "factor_moves": found.moves,
+            "variance_budget": budget,
+        },
+    )
+
+
+def _of_configurations(scores: pl.DataFrame, condition: str) -> pl.DataFrame:
+    """The answers to tasks of the multiverse under one condition, as far as the variance budget reads them."""
+    kept = scores.select(metrics.multiverse.COLUMNS)
+    if kept.height and not is_variant(str(kept.item(0, "task"))):
+        return kept.clear()
+    return kept.filter(pl.col("condition") == condition)
+
+
+@step("power")
+def power(inputs: Inputs) -> Output:
+    """Compute how small a difference the study would find, with its panel and questions and with more of them."""
+    asked = inputs.stacked("prompts", _asked_persons, by_chunk=True)
+    rows = metrics.detectable.grid(
+        asked,
+        inputs.table("groups"),
+        rules=inputs.study.figures,
+        people=metrics.detectable.PEOPLE,
+        questions=metrics.detectable.QUESTIONS,
+    )
+    return Output(metrics.detectable.power_table(rows))
+
+
+def _asked_persons(prompts: pl.DataFrame) -> pl.DataFrame:
+    """The persons and questions of the study's own tasks, without texts."""
+    units = metrics.detectable.units_of(prompts)
+    return units.clear() if units.height and is_variant(str(units.item(0, "task"))) else units

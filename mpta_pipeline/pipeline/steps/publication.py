@@ -12,6 +12,7 @@ from mpta_pipeline import report as domain
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.arms import of_control
 from mpta_pipeline.core.described_groups import of_people
+from mpta_pipeline.core.multiverse import is_variant
 from mpta_pipeline.core.storage import shared, write_text
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.labels import labels
@@ -63,8 +64,8 @@ def report(inputs: Inputs) -> Output:
         "scores",
         "people_shares",
     )
-    # Answers about described groups are nobody's; the estimates have what follows from them.
-    frames = {name: inputs.stacked(name, _as_asked if name == "scores" else None) for name in names}
+    frames = {name: inputs.stacked(name, _shown.get(name)) for name in names}
+    frames |= {name: inputs.table(name) for name in _WHOLE}
     frames["model_comparison"] = inputs.table("model_comparison")
     frames["models"] = inputs.table("models")
     frames["waves"] = inputs.stacked("waves").with_columns(inputs.permitted_use("codebook"))
@@ -120,6 +121,15 @@ def report(inputs: Inputs) -> Output:
     return Output(notes=notes, publish=lambda: shared(layout, write_text(html, layout.report)))
 
 
+def _own(part: pl.DataFrame) -> pl.DataFrame:
+    """The rows of the study's own tasks and models: those at the levels of a configuration have their own section."""
+    names = [name for name in ("task", "model") if name in part.columns and part.height]
+    return part.clear() if any(is_variant(str(part.item(0, name))) for name in names) else part
+
+
+# Answers about described groups are nobody's; the estimates have what follows from them.
+_shown = {"items": _own, "scores": lambda part: _own(_as_asked(part))}
+_WHOLE = ("configurations", "specification_curve", "multiverse_findings", "factor_moves", "variance_budget", "power")
 _RECORDED = ("harmonized_wave", "responses")
 """Tables whose records hold warnings and failures of the run."""
 _TOKENS = (

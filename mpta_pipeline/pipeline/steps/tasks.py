@@ -13,6 +13,7 @@ from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.core.chunks import Chunk, StoredChunk, chunk_names, distinct
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.provenance import Node
+from mpta_pipeline.core.study import TaskConfig, TaskVariant
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.step import Output, step
@@ -58,7 +59,7 @@ def prompts(inputs: Inputs) -> Output:
     names = chunk_names(plan.height())
     if len(names) == 1:
         frame = plan.build()
-        counts = tasks.prompt_counts(frame, inputs.task.orders)
+        counts = tasks.prompt_counts(frame, _checked_orders(inputs.task))
         notes = {"contents": frame["content_hash"].n_unique(), "personas": counts["personas"]}
         return Output(frame, notes, tasks.check_counts([counts]))
     shared = inputs.digest_without("gold", "groups", "panel", "personas")
@@ -69,7 +70,12 @@ def prompts(inputs: Inputs) -> Output:
 def _built(part: Callable[[], tasks.PromptPlan]) -> tuple[pl.DataFrame, dict[str, Any]]:
     plan = part()
     frame = plan.build()
-    return frame, tasks.prompt_counts(frame, plan.config.orders)
+    return frame, tasks.prompt_counts(frame, _checked_orders(plan.config))
+
+
+def _checked_orders(config: TaskConfig) -> str:
+    """The design by which positions of the key are checked. Where `given` is a level, they may be anywhere."""
+    return "forward" if isinstance(config, TaskVariant) and config.orders == "given" else config.orders
 
 
 def _summary(chunks: Sequence[StoredChunk]) -> tuple[dict[str, Any], list[CheckResult]]:
@@ -81,7 +87,7 @@ def _summary(chunks: Sequence[StoredChunk]) -> tuple[dict[str, Any], list[CheckR
 def items_left_out(deployment: Deployment) -> list[tuple[str, str]]:
     """Task and message: items that cannot be asked, and what of a questionnaire is not used, each by name."""
     found = []
-    for task in deployment.study.tasks:
+    for task in deployment.study.own_tasks:
         record = made(deployment, Node("items", task))
         notes = record.notes if record else {}
         if left := notes.get("left_out"):
