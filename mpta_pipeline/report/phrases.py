@@ -152,5 +152,6 @@ UNPARSED = {
     "several_options": "Several options",
     "conflict": "Contradictory",
     "foreign": "Other script",
+    "no_distribution": "No shares",
 }
 """Why replies cannot be read, as columns of the report."""
