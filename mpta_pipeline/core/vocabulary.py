@@ -46,7 +46,8 @@ UNPARSED_REASONS = (
     "empty", "cut_off", "no_option", "several_options", "conflict", "thought_only", "foreign", "no_distribution",
 )  # fmt: skip
 """Why a reply is unparsed: it is empty; the token limit cut it off; it names no option; it names several; it
-contradicts itself; it holds only reasoning; it is in another script than the options; it should state shares of the options, and does not."""
+contradicts itself; it holds only reasoning; it is in another script than the options; it states no shares of the
+options, as it was asked to."""
 SCORINGS = ("key", "probability_mass", "reference", "none")
 """How an answer is scored: 1 for the answer key; the probability on the options that are right; open text against the
 reference; not at all, because no answer is right."""

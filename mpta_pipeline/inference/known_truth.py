@@ -43,7 +43,7 @@ class KnownTruth:
         frequent: The most frequent answer of all people; None if people's answers are not known.
         group_frequent: The most frequent answer in the person's group; None if there is no group.
         order: Canonical index of the option at each shown position.
-        subgroups: The person's subgroup in each dimension that was asked for; for a described group, its own as far as the
+        subgroups: The person's subgroup in each dimension that was asked for; for a described group, what its
             description tells.
         shares: The shares of people's answers in a described group, weighted where people have weights; empty if they
             are not known; None if a person or nobody is described.

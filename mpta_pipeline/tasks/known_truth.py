@@ -12,7 +12,7 @@ from mpta_pipeline.core.unknown_names import unknown_name
 from mpta_pipeline.core.vocabulary import GROUP_CONDITION
 from mpta_pipeline.inference.known_truth import COLUMN, WantedTruth
 
-_NOT_DIMENSIONS = ("respondent_id", "sample", "stratum", "psu")
+_NOT_DIMENSIONS = ("respondent_id", "sample", "sample_wave", "stratum", "psu")
 
 
 def with_known_truth(
@@ -41,9 +41,7 @@ def with_known_truth(
     return prompts.with_columns(pl.concat(parts).sort("row").get_column(COLUMN))
 
 
-def _of_persons(
-    prompts: pl.DataFrame, wanted: WantedTruth, members: pl.DataFrame, gold: pl.DataFrame
-) -> pl.DataFrame:
+def _of_persons(prompts: pl.DataFrame, wanted: WantedTruth, members: pl.DataFrame, gold: pl.DataFrame) -> pl.DataFrame:
     """What is known about prompts that show a person or nobody: row, known."""
     mind = pl.col("respondent_id") if wanted.key else pl.col("shown_respondent_id")
     item = ["task", "item_id"]

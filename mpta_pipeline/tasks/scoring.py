@@ -77,7 +77,9 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
     begun = (begun | (cut & by_text & (shown.str.count_matches(started, literal=True) > 1))).fill_null(False)
     text_status = pl.when(begun).then(pl.lit(UNPARSED)).otherwise("text_status")
     # Numbers for several letters pick none, whatever the first letter is.
-    text_status = pl.when((pl.col("text_status") == OK) & pl.col("attempted")).then(pl.lit(UNPARSED)).otherwise(text_status)
+    text_status = (
+        pl.when((pl.col("text_status") == OK) & pl.col("attempted")).then(pl.lit(UNPARSED)).otherwise(text_status)
+    )
     letters = pl.col("elicitation") == "letter"
     share = pl.coalesce(
         "letter_share", pl.when(letters).then(pl.col("option_logprobs").list.eval(pl.element().exp()).list.sum())
@@ -110,7 +112,8 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
         .then(pl.lit(UNPARSED))
         .otherwise(text_status)
     )
-    no_list = pl.col("attempted") | (about_group & pl.col("unparsed_reason").is_null())
+    about_options = pl.col("unparsed_reason").is_in(["no_option", "several_options", "conflict"])
+    no_list = pl.col("attempted") | (about_group & (pl.col("unparsed_reason").is_null() | about_options))
     vague = pl.col("unparsed_reason").is_null() | pl.col("unparsed_reason").is_in(["empty", "no_option", "foreign"])
     reason = (
         pl.when(tie)
@@ -194,9 +197,7 @@ def _stated(frame: pl.DataFrame) -> pl.DataFrame:
     """Add `p_stated` and `attempted`: the distribution that the reply to a verbalized prompt states, or tries to."""
     asked = frame.filter(pl.col("elicitation") == "verbalized")
     if asked.is_empty():
-        return frame.with_columns(
-            pl.lit(None, pl.List(pl.Float64)).alias("p_stated"), pl.lit(False).alias("attempted")
-        )
+        return frame.with_columns(pl.lit(None, pl.List(pl.Float64)).alias("p_stated"), pl.lit(False).alias("attempted"))
     said = read_verbalized(asked).with_columns(pl.lit("verbalized").alias("elicitation"))
     joined = frame.join(said, on=["text", "options", "elicitation"], how="left", nulls_equal=True)
     return joined.with_columns(pl.col("attempted").fill_null(False))

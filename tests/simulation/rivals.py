@@ -1,4 +1,4 @@
-"""Known truth of scales and rivals: planted effects of order and direction, and panels better or worse than asking once.
+"""Known truth of scales and rivals: planted effects of order and direction, and panels beside asking once.
 
 `python -m tests.simulation.rivals [seeds]` draws people, questions and respondents anew for each seed (default: 20). A
 short form is in `tests/metrics/test_planted_rivals.py`.
@@ -75,9 +75,7 @@ PLANTED = {
     ),
     "order, forward and reversed": Planted({"position_bias": FIRST}, True, {"scale_direction": FIRST}),
     "a panel as good as asking once": Planted({"accuracy": 0.7}, False, {"panel_gain": 0.0}),
-    "a better panel": Planted(
-        {"accuracy": 0.9, "group_accuracy": 0.2}, False, {"panel_gain": _gain(0.9, 0.2)}, BETTER
-    ),
+    "a better panel": Planted({"accuracy": 0.9, "group_accuracy": 0.2}, False, {"panel_gain": _gain(0.9, 0.2)}, BETTER),
     "a worse panel": Planted({"accuracy": 0.5, "group_accuracy": 1.0}, False, {"panel_gain": _gain(0.5, 1.0)}, WORSE),
 }
 """What is planted, by name. Without accuracy or groups' shares of its own, a respondent states what it would answer."""
@@ -110,9 +108,7 @@ class Counts:
 
 def world(planted: Planted, seed: int, *, everybody: int = EVERYBODY) -> PlantedStudy:
     """All people, of whom the first are personas."""
-    return study(
-        people=everybody, items=ITEMS, seed=seed, directions=planted.directions, described=True, panel=PANEL
-    )
+    return study(people=everybody, items=ITEMS, seed=seed, directions=planted.directions, described=True, panel=PANEL)
 
 
 def estimated(
@@ -151,7 +147,7 @@ def table(found: dict[str, Counts]) -> Iterable[str]:
         for metric, held in counts.held.items():
             shares = "   ".join(f"{hits}/{n} ({hits / max(n, 1):.3f})" for hits, n in held)
             yield f"{name:32s} {metric:18s} {PLANTED[name].truth[metric]:7.3f}  {shares}"
-    yield f"\n{'planted':32s} verdict on the panel: everyone; groups; studies with a pocket, and with a gap, where none is"
+    yield f"\n{'planted':32s} verdict on the panel: everyone; groups; studies with a pocket, and a gap (none is)"
     for name, counts in found.items():
         said = "; ".join(", ".join(f"{v} {n}" for v, n in sorted(part.items())) for part in counts.verdicts)
         pockets, gaps, n = counts.elsewhere
@@ -168,8 +164,7 @@ def main(seeds: int) -> None:
                 made = estimated(worlds[planted.directions], planted, Path(folder), seed=seed, name=f"p{number}")
             count(found[name], planted, *made)
         print(f"seed {seed}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-    for line in table(found):
-        print(line)
+        print(f"\n{seed + 1} seeds", *table(found), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

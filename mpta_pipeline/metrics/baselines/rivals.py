@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from mpta_pipeline.core.described_groups import of_people
+from mpta_pipeline.core.described_groups import covers, of_people
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import RIVALS
@@ -19,6 +19,7 @@ from mpta_pipeline.metrics.samples.balancing import balance
 from mpta_pipeline.metrics.samples.direct_estimates import DirectEstimates
 from mpta_pipeline.metrics.samples.human_answers import People
 from mpta_pipeline.metrics.samples.item_features import with_facts
+from mpta_pipeline.metrics.samples.published_polls import polls_of
 from mpta_pipeline.metrics.samples.survey_answers import Block, View, cut_rows, group_guesses, make_blocks
 from mpta_pipeline.metrics.statistics import distances
 from mpta_pipeline.metrics.statistics.arrays import Floats, Ints, ratio, sums
@@ -39,16 +40,19 @@ def rivals(
     ceiling: pl.DataFrame | None = None,
     retest: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """Compute the ladder of rivals, for tasks whose questions the survey's own people answered.
+    """Compute the ladder of rivals, for tasks whose questions the survey's own people, or those of a poll, answered.
 
-    It covers the questions that a group was asked about and its personas answered. The arguments are those of
+    It covers the questions that a group was asked about and its personas answered. Of polls, only distances are known,
+    for the groups that a poll has. The arguments are those of
     `estimates.compute_estimates`.
 
     Returns:
         RIVALS; empty if the model was asked about no group.
     """
     direct, scores = DirectEstimates.read(scores), of_people(scores)
-    if direct is None or scores.is_empty() or gold.is_empty() or scores.get_column("gold_idx").null_count():
+    polls = polls_of(items)
+    keyed = not gold.is_empty() and not scores.get_column("gold_idx").null_count()
+    if direct is None or scores.is_empty() or (polls is None and not keyed):
         return RIVALS.empty()
     balanced = balance(scores)
     frame = with_facts(balanced, items, retest)
@@ -62,7 +66,7 @@ def rivals(
     parts = []
     for survey in sorted(surveys.unique().to_list()):
         of_survey = units.take((surveys == survey).to_numpy())
-        for block in make_blocks(of_survey, g.apart(groups), gold, survey, rules=rules):
+        for block in make_blocks(of_survey, g.apart(groups), gold, survey, rules=rules, polls=polls):
             for dimension in dict.fromkeys((g.ALL, *rules.dimensions)):
                 if g.of_people(dimension) and PANEL in block.conditions():
                     parts += list(_of_dimension(replace(block, direct=direct), dimension))
@@ -81,7 +85,8 @@ def _of_dimension(block: Block, dimension: str) -> Iterator[pl.DataFrame]:
     """The ladder of the groups of one dimension: by question, and over all questions."""
     panel = block.of(PANEL)
     cut = cut_rows(panel.frame, dimension)
-    if not cut.labels or panel.people.empty or block.direct is None:
+    polled = block.polls is not None
+    if not cut.labels or block.direct is None or (not covers(dimension) if polled else panel.people.empty):
         return
     view = View(panel, cut, PANEL)
     used = panel.compared & (cut.codes >= 0)
@@ -93,22 +98,30 @@ def _of_dimension(block: Block, dimension: str) -> Iterator[pl.DataFrame]:
     stated = block.direct.shares(block.survey, dimension, subgroups=cut.labels, items=panel.matched, width=width)[
         cells.owner, cells.item
     ]
-    asked = _people_asked(panel.people, dimension, cut.labels)[cells.owner, cells.item]
-    # Shares of few people could reveal single answers.
-    keep = np.flatnonzero(np.isfinite(stated).all(axis=1) & (asked >= block.rules.min_personas))
+    told = np.asarray(np.isfinite(stated).all(axis=1), dtype=bool)
+    n_asked = np.full(len(told), np.nan)
+    if not polled:
+        n_asked = _people_asked(panel.people, dimension, cut.labels)[cells.owner, cells.item]
+        # Shares of few people could reveal single answers.
+        told &= n_asked >= block.rules.min_personas
+    keep = np.flatnonzero(told)
     if not len(keep):
         return
-    stated, n_asked = stated[keep], asked[keep].astype(np.int64)
+    stated, n_asked = stated[keep], n_asked[keep]
     cells = _kept(cells, keep)
     place = np.full(len(cut.labels) * n_items, -1)
     place[cells.owner * n_items + cells.item] = np.arange(len(keep))
-    cell = np.where(used, place[np.maximum(cut.codes, 0) * n_items + item], -1)
+    # Replies that cannot be read are no answers to compare, but they are wrong answers.
+    replied = (panel.matched_item >= 0) & (panel.weight > 0) & (cut.codes >= 0)
+    replied &= (panel.frame.get_column("n_orders") > panel.frame.get_column("n_error")).to_numpy()
+    item = np.where(replied, panel.matched_item, 0)
+    cell = np.where(replied, place[np.maximum(cut.codes, 0) * n_items + item], -1)
     rows = np.flatnonzero(cell >= 0)
     cell = cell[rows]
 
     tv = distances.total_variation
     human = cells.human.T
-    everyone = panel.people.counts(g.ALL)[0][cells.item]
+    everyone = _everyone(panel)[cells.item]
     seed = int(digest("rivals", block.survey, dimension, length=12), 16)
     floor = distances.sampling_floor(cells.human, cells.n_human, cells.n_model, {"tv": tv}, seed=seed, draws=DRAWS)[
         "tv"
@@ -118,12 +131,19 @@ def _of_dimension(block: Block, dimension: str) -> Iterator[pl.DataFrame]:
         "chance": tv(cells.even.T, human),
         "item_mode": tv(_modes(everyone, width).T, human),
         "group_mode": tv(cells.majority.T, human),
-        "last_wave": waves.distance(block.rules.min_personas)[cells.owner, cells.item],
+        "last_wave": None if polled else waves.distance(block.rules.min_personas)[cells.owner, cells.item],
         "direct_estimate": tv(stated.T, human),
         OTHER_PANEL: _of_other_panel(block, dimension, cut.labels, cells, n_items),
         PANEL: tv(cells.model.T, human),
         "second_sample": floor,
     }
+    if polled:  # only shares are known of a poll's people
+        for rival in LADDER:
+            distance = of_distance.get(rival)
+            yield _rows(
+                view, cells, rival, cell=cell, rows=rows, asked=n_asked, distance=distance, value=None, waves=waves
+            )
+        return
     frame = panel.frame[rows]
     gold = frame.get_column("gold_idx").to_numpy()
     column = {name: frame.get_column(name).cast(pl.Float64).fill_null(np.nan).to_numpy() for name in _OF_ROWS.values()}
@@ -157,7 +177,7 @@ def _rows(
     *,
     cell: Ints,
     rows: Ints,
-    asked: Ints,
+    asked: Floats,
     distance: Floats | None,
     value: Floats | None,
     waves: _Waves,
@@ -176,8 +196,8 @@ def _rows(
     mean = ratio(sums(cells.owner[known], far[known], view.n), sums(cells.owner[known], known[known], view.n))
     note = waves.note if rival == "last_wave" else None
     slots = np.unique(cells.owner)
-    most = np.zeros(view.n, dtype=np.int64)
-    np.maximum.at(most, cells.owner, asked)
+    most = np.full(view.n, np.nan)
+    np.fmax.at(most, cells.owner, asked)
     n_far = sums(cells.owner, known, view.n)
     n_right = _distinct(owner[told], item[told], view.n)
     single = {
@@ -199,6 +219,7 @@ def _rows(
         "n_people": most[slots],
     }
     made = pl.concat([pl.DataFrame(part, schema=_SCHEMA) for part in (single, whole)])
+    made = made.with_columns(pl.col("n_people").fill_nan(None).cast(pl.Int64))
     made = made.filter(pl.col("distance").is_not_nan() | pl.col("accuracy").is_not_nan())
     return made.with_columns(
         pl.lit(block.survey).alias("survey"),
@@ -212,7 +233,7 @@ def _rows(
 
 _SCHEMA = {
     "subgroup": pl.String, "item_id": pl.String, "distance": pl.Float64, "accuracy": pl.Float64,
-    "n_personas": pl.Int64, "n_items": pl.Int64, "n_people": pl.Int64,
+    "n_personas": pl.Int64, "n_items": pl.Int64, "n_people": pl.Float64,
 }  # fmt: skip
 
 
@@ -231,6 +252,20 @@ def _modes(shares: Floats, width: int) -> Floats:
     shares = shares[:, :width] if shares.shape[1] >= width else np.pad(shares, ((0, 0), (0, width - shares.shape[1])))
     top = shares >= shares.max(axis=1, keepdims=True) - 1e-12
     return np.asarray(top / top.sum(axis=1, keepdims=True))
+
+
+def _everyone(panel: Block) -> Floats:
+    """(items × options) how often everyone gave each answer, in any unit."""
+    if panel.polls is None:
+        counts: Floats = panel.people.counts(g.ALL)[0]
+        return counts
+    cut, used = cut_rows(panel.frame, g.ALL), panel.compared
+    cells = make_cells(
+        View(panel, cut, PANEL), np.where(used, panel.matched_item, 0), np.where(used, panel.weight, 0.0)
+    )
+    shares = np.zeros((len(panel.matched), cells.human.shape[1]))
+    shares[cells.item] = cells.human
+    return shares
 
 
 def _people_asked(people: People, dimension: str, labels: list[str]) -> Floats:
@@ -277,10 +312,9 @@ class _Waves:
 
     def __init__(self, people: People, dimension: str, labels: list[str], width: int) -> None:
         persons = people.persons
-        # Strata are named after the wave that they belong to.
         wave = (
-            persons.get_column("stratum").str.split("/").list.first()
-            if "stratum" in persons.columns
+            persons.get_column("sample_wave")
+            if "sample_wave" in persons.columns
             else pl.Series([None] * persons.height, dtype=pl.String)
         )
         self.names = sorted(wave.drop_nulls().unique().to_list(), key=_in_order)
@@ -304,12 +338,13 @@ class _Waves:
         self.last = n_waves - 1 - asked[::-1].argmax(axis=0)
         earlier = asked & (np.arange(n_waves)[:, None] < self.last)
         self.before = np.where(earlier.any(axis=0), n_waves - 1 - earlier[::-1].argmax(axis=0), -1)
-        if (self.before >= 0).any():
-            at = int(np.flatnonzero(self.before >= 0)[0])
-            self.note = (
-                f"compared with the people of the last wave alone: {self.names[self.before[at]]} for "
-                f"{self.names[self.last[at]]}"
-            )
+        pairs = sorted({(self.before[i], self.last[i]) for i in np.flatnonzero(self.before >= 0)})
+        if pairs:
+            told = [f"{self.names[before]} for {self.names[last]}" for before, last in pairs[:3]]
+            more = ["other waves for other questions"] if len(pairs) > 3 else []
+            self.note = f"compared with the people of the last wave alone: {', '.join([*told, *more])}"
+            if "sample" in persons.columns and _different(persons.get_column("sample"), wave, self.names, pairs):
+                self.note += "; the waves have different countries"
 
     def _pairs(self, least: int) -> tuple[Floats, Floats] | None:
         """(slices × items × options) shares of the wave before the last one, and of the last one; nan where unknown."""
@@ -343,6 +378,12 @@ class _Waves:
         last = np.array(self.names, dtype=object)[self.last[cells.item]]
         of_last = frame.get_column("wave").to_numpy() == last[cell]
         return np.where(known[cell] & of_last, modes[cell, gold], np.nan)
+
+
+def _different(sample: pl.Series, wave: pl.Series, names: list[str], pairs: list[tuple[int, int]]) -> bool:
+    """Whether two waves that are compared were held in different countries."""
+    of = {name: set(sample.filter(wave == name).unique().to_list()) for name in names}
+    return any(of[names[before]] != of[names[last]] for before, last in pairs)
 
 
 def _in_order(wave: str) -> list[tuple[int, int, str]]:

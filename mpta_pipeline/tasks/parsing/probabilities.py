@@ -22,7 +22,7 @@ _LETTERED = rf"(?:[\"']([A-Z])[\"']|(?:^|[\s{{,(])([A-Z])\)?){_SIGN}{_NUMBER}"
 # In a line: A) too little: 20.
 _LINE = rf"(?m)^[\s•-]*\(?([A-Z][).:]\s*\S.*?)\s*{_SIGN}{_NUMBER}[\s,;.]*$"
 _NAMED = r"(?s)^\s*([A-Za-z])[).:]\s*(.*)$"
-# An option that ends in a letter ("Plan B") looks like the letter of an option.
+# In a text, an option that ends in a letter ("Plan B") looks like the letter of an option.
 _ENDS_IN_LETTER = r"(?:^|\s)[A-Z]\W*$"
 # A stated distribution may differ from its sum by rounding only.
 _SUM_SLACK = 0.05
@@ -50,7 +50,10 @@ def read_verbalized(replies: pl.DataFrame) -> pl.DataFrame:
     # A draft and its repetition are one distribution; two different ones are none.
     in_objects = in_objects.group_by("id").agg(pl.col("p_stated").unique().alias("all"))
     ambiguous = in_objects.filter(pl.col("all").list.len() > 1).get_column("id")
-    texts = frame.filter(~pl.col("options").list.eval(pl.element().str.contains(_ENDS_IN_LETTER)).list.any())
+    alike = frame.select("id", pl.col("cleaned"), pl.col("options").alias("option")).explode("option")
+    alike = alike.filter(pl.col("option").str.contains(_ENDS_IN_LETTER))
+    alike = alike.filter(pl.col("cleaned").str.contains(pl.col("option"), literal=True))
+    texts = frame.filter(~pl.col("id").is_in(alike.get_column("id").implode()))
     texts = texts.select("id", pl.col("id").alias("where"), pl.col("cleaned").alias("part")).drop_nulls("part")
     found = [
         in_objects.select("id", pl.col("all").list.first().alias("p_stated")),
