@@ -28,7 +28,7 @@ def study(world):
         | {"tasks": TASKS, "figures": FIGURES, "conditions": ["persona", "no_persona", "group"]}
         | {"panel": {"size": 40, "strata": ["sex"]}}
     )
-    world.models({"echo": {"provider": "simulated", "accuracy": 0.8}})
+    world.models({"echo": {"provider": "simulated", "accuracy": 0.8, "group_accuracy": 0.1}})
     return world
 
 
@@ -54,12 +54,13 @@ def test_a_study_with_the_rival_is_asked_compared_shown_and_traced(study):
     assert stated == [("ok",)]
     # Two waves, so that the one before is known; no retest was given.
     assert {"chance", "group_mode", "last_wave", "direct_estimate", "persona", "ceiling"} <= {row[0] for row in ladder}
-    # It answers from people's own answers for 80 % and states nearly all for the most frequent answer of the group.
+    # It answers from people's own answers for 80 % and states nearly equal shares for groups.
     everyone = next(row for row in gains if row[0] == "all")
     assert everyone[1] > 0
     page = (study.data / "report.html").read_text(encoding="utf-8")
     assert "Does a persona tell more than a sentence about its group?" in page
     assert "The persona panel of echo" in page and "asking once about the group" in page
+    assert "Replies about described groups" in page
     assert everyone[4] in run("trace", everyone[4])
     assert not json.loads(run("plan", "--json"))["total"]["requests"]
 

@@ -10,7 +10,7 @@ import polars as pl
 from mpta_pipeline import metrics
 from mpta_pipeline import report as domain
 from mpta_pipeline.core import tables
-from mpta_pipeline.core.described_groups import of_people
+from mpta_pipeline.core.described_groups import of_groups, of_people
 from mpta_pipeline.core.storage import shared, write_text
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.labels import labels
@@ -48,8 +48,15 @@ def _lineage(inputs: Inputs) -> pl.DataFrame:
 def report(inputs: Inputs) -> Output:
     """Write the report from the stored estimates."""
     names = ("subgroup_metrics", "rivals", "pockets", "items", "scores", "people_shares")
-    # Answers about described groups are nobody's; the estimates have what follows from them.
-    frames = {name: inputs.stacked(name, of_people if name == "scores" else None) for name in names}
+    about_groups: list[pl.DataFrame] = []
+
+    def about_people(part: pl.DataFrame) -> pl.DataFrame:
+        """Answers about persons. Those about described groups are nobody's; they are kept apart."""
+        about_groups.append(of_groups(part).select(_OF_GROUPS))
+        return of_people(part)
+
+    frames = {name: inputs.stacked(name, about_people if name == "scores" else None) for name in names}
+    frames["group_replies"] = pl.concat(about_groups) if about_groups else frames["scores"].select(_OF_GROUPS).clear()
     frames["model_comparison"] = inputs.table("model_comparison")
     frames["models"] = inputs.table("models")
     frames["waves"] = inputs.stacked("waves").with_columns(inputs.permitted_use("codebook"))
@@ -103,6 +110,8 @@ def report(inputs: Inputs) -> Output:
     return Output(notes=notes, publish=lambda: shared(layout, write_text(html, layout.report)))
 
 
+_OF_GROUPS = ("model", "task", "survey", "respondent_id", "item_id", "status", "unparsed_reason")
+"""Columns of answers about described groups that the report counts."""
 _RECORDED = ("harmonized_wave", "responses")
 """Tables whose records hold warnings and failures of the run."""
 _TOKENS = (
