@@ -116,8 +116,10 @@ def _add_by_task(result: Result, deployment: Deployment) -> None:
 
 
 def _add_by_condition(result: Result, deployment: Deployment, prompts: pl.DataFrame) -> None:
-    """Add what each condition and framing takes; the terminal shows it if the study has several framings."""
+    """Add what each condition and framing takes; the terminal shows it for several framings, or with `group`."""
     import polars as pl
+
+    from mpta_pipeline.core.vocabulary import GROUP_CONDITION
 
     counts = (
         prompts.group_by("task", "condition", "framing")
@@ -125,7 +127,7 @@ def _add_by_condition(result: Result, deployment: Deployment, prompts: pl.DataFr
         .sort("task", "condition", "framing")
         .to_dicts()
     )
-    several = len(deployment.study.framings) > 1
+    several = len(deployment.study.framings) > 1 or any(row["condition"] == GROUP_CONDITION for row in counts)
     title = "Requests per model, by condition and framing; equal ones are sent once"
     shown = [row | {"requests": f"{row['requests']:,}"} for row in counts]
     result.table("by_condition", counts, title=title, shown=shown if several else ())

@@ -1,0 +1,31 @@
+"""Known truth of scales and rivals: what is planted comes out within its interval, with its verdict, and nothing else.
+
+`python -m tests.simulation.rivals` repeats this with 20 seeds, more people and more that is planted.
+"""
+
+import pytest
+
+from tests.simulation import rivals
+from tests.simulation.rivals import PLANTED, Counts
+
+
+@pytest.fixture(scope="module")
+def worlds():
+    return {
+        forth: rivals.world(PLANTED["direction" if forth else "order"], 3, everybody=600) for forth in (True, False)
+    }
+
+
+@pytest.mark.parametrize("name", ["direction", "order", "a better panel", "a worse panel"])
+def test_what_is_planted_comes_out_and_nothing_else(worlds, tmp_path, name):
+    planted, counts = PLANTED[name], Counts()
+    made = rivals.estimated(worlds[planted.directions], planted, tmp_path, seed=3)
+    rivals.count(counts, planted, *made)
+    for metric, (everyone, groups) in counts.held.items():
+        if metric != "panel_gain":
+            assert everyone == (1, 1), metric
+            assert groups[0] >= groups[1] - 2, metric
+    everyone, groups = counts.verdicts
+    assert everyone == {planted.verdict: 1}
+    assert groups.get(planted.verdict, 0) >= sum(groups.values()) - 1
+    assert counts.elsewhere[0] == 0, "no pocket was planted"
