@@ -28,7 +28,7 @@ def study(world):
         | {"tasks": TASKS, "figures": FIGURES, "conditions": ["persona", "no_persona", "group"]}
         | {"panel": {"size": 40, "strata": ["sex"]}}
     )
-    world.models({"echo": {"provider": "simulated", "accuracy": 0.8, "group_accuracy": 0.1}})
+    world.models({"echo": {"provider": "simulated", "accuracy": 0.8}})
     return world
 
 
@@ -48,15 +48,20 @@ def test_a_study_with_the_rival_is_asked_compared_shown_and_traced(study):
         ladder = warehouse.sql(
             "select distinct rival from rivals where dimensions = 'sex' and item_id <> 'all'"
         ).fetchall()
+        rungs = dict(
+            warehouse.sql(
+                "select rival, distance from rivals where dimensions = 'all' and item_id = 'all' and not weighted"
+            ).fetchall()
+        )
         stated = warehouse.sql("select distinct status from scores where condition = 'group'").fetchall()
     assert {"all", "female", "male"} <= {row[0] for row in gains}
     assert sorted(conditions) == [("no_persona",), ("persona",)]
     assert stated == [("ok",)]
     # Two waves, so that the one before is known; no retest was given.
     assert {"chance", "group_mode", "last_wave", "direct_estimate", "persona", "ceiling"} <= {row[0] for row in ladder}
-    # It answers from people's own answers for 80 % and states nearly equal shares for groups.
+    # The gain is the difference of two rungs of the ladder.
     everyone = next(row for row in gains if row[0] == "all")
-    assert everyone[1] > 0
+    assert everyone[1] == pytest.approx(rungs["direct_estimate"] - rungs["persona"])
     page = (study.data / "report.html").read_text(encoding="utf-8")
     assert "Does a persona tell more than a sentence about its group?" in page
     assert "The persona panel of echo" in page and "asking once about the group" in page
