@@ -16,7 +16,7 @@ nox.options.default_venv_backend = "none"
 nox.options.sessions = ["lint", "types", "unit"]
 
 ROOT = Path(__file__).parent
-BENCHMARKS = ("ingest", "prompts", "engine", "metrics", "partitions", "checksums", "report", "ticks")
+BENCHMARKS = sorted(p.stem.removeprefix("bench_") for p in ROOT.glob("tests/benchmarks/bench_*.py"))
 
 
 @nox.session

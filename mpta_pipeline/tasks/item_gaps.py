@@ -41,9 +41,15 @@ class Gap:
 
 @dataclass
 class Gaps:
-    """Collects the items of a task that are left out while the items are made."""
+    """Collects what of a task's files is left out while the items are made.
+
+    Attributes:
+        found: Items that cannot be asked. Too many of them reject the task.
+        not_used: What else of the files the pipeline does not use, or uses differently, in sentences.
+    """
 
     found: list[Gap] = field(default_factory=list)
+    not_used: list[str] = field(default_factory=list)
 
     def leave_out(self, file: Path | None, item: object, column: str, why: str) -> None:
         """Note an item that is left out."""
@@ -70,11 +76,13 @@ class Gaps:
         )
 
     def notes(self, most: int = 5) -> dict[str, object]:
-        """Notes for the record of the items: how many were left out, and the first of them."""
+        """Notes for the record of the items: how many were left out and the first of them; all that is not used."""
+        notes: dict[str, object] = {"not_used": list(self.not_used)} if self.not_used else {}
         if not self.found:
-            return {}
+            return notes
         more = f"; {len(self.found) - most} more" if len(self.found) > most else ""
-        return {"left_out": len(self.found), "left_out_items": "; ".join(g.text() for g in self.found[:most]) + more}
+        listed = "; ".join(g.text() for g in self.found[:most]) + more
+        return notes | {"left_out": len(self.found), "left_out_items": listed}
 
 
 def sound(items: pl.DataFrame, gaps: Gaps, file: Path | None) -> pl.DataFrame:

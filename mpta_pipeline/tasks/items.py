@@ -63,7 +63,8 @@ def build_items(
             variable=f"tasks.{name}",
             remedy="choose other surveys or options: no wave of the study has a question that this kind can ask",
         )
-    items = completed(items, task=name, kind=kind.name, own_key=kind.gold is not None)
+    own_key = pl.col("own_key") if "own_key" in items.columns else kind.gold is not None
+    items = completed(items, task=name, kind=kind.name, own_key=own_key)
     if config.items is not None and config.items < items.height:
         items = items.with_columns(hash_uniform(items, ["item_id"], key=f"items\x1f{study.seed}").alias("hash"))
         spread = ["spread"] if "spread" in items.columns else []
@@ -120,10 +121,18 @@ def build_gold(
         GOLD.
     """
     kind = kind_of(name, config, base)
-    if kind.gold is None or items["gold_idx"].null_count() == 0:
+    if kind.gold is None or not keyed_by_persons(kind, items):
         return GOLD.empty()
     gold = kind.gold(items, ItemRequest(config, crosswalk, respondents, (), 0))
     return GOLD.conform(gold.with_columns(pl.lit(name).alias("task")).select(list(GOLD.schema)))
+
+
+def keyed_by_persons(kind: TaskKind, items: pl.DataFrame) -> bool:
+    """Whether the answer key of a task's items is the persona's own answer."""
+    return (
+        kind.gold is not None
+        and not items.filter(pl.col("gold_idx").is_null() & (pl.col("scoring") == "key")).is_empty()
+    )
 
 
 def item_file_version(config: TaskConfig, *, base: Path | None = None) -> str:

@@ -22,8 +22,10 @@ from mpta_pipeline.tasks.assignment import balanced_blocks, sweep
 from mpta_pipeline.tasks.group_prompts import ASK as GROUP_ASK
 from mpta_pipeline.tasks.group_prompts import ELICITATION as GROUP_ELICITATION
 from mpta_pipeline.tasks.group_prompts import group_texts
+from mpta_pipeline.tasks.items import keyed_by_persons
 from mpta_pipeline.tasks.kind_registry import kind_of
 from mpta_pipeline.tasks.option_orders import item_orders
+from mpta_pipeline.tasks.routing import routed, routing
 from mpta_pipeline.tasks.task_kind import TaskKind
 
 # The request for an answer at the end of the user message. Items without options ask for open text in their own
@@ -100,8 +102,8 @@ def build_prompts(
         panel: PANEL.
         personas: PERSONAS (at least the panel's).
         base: Configuration folder; None for that of the environment.
-        groups: GROUPS; needed for the condition `group` only, as is `crosswalk`.
-        crosswalk: Concepts and options.
+        groups: GROUPS; needed for the condition `group` and for items with conditions.
+        crosswalk: Concepts and options; needed for the condition `group`.
 
     Returns:
         PROMPTS. The key begins with the group, so that the table's order keeps groups together.
@@ -137,8 +139,9 @@ def plan_prompts(
     asked = panel.select("respondent_id", "weight").join(
         personas.select("respondent_id", "survey", "wave", "codebook"), on="respondent_id"
     )
-    own_key = kind.gold is not None and items["gold_idx"].null_count() > 0
-    pairs = _pairs(config, study.seed, asked, items, gold if own_key else None)
+    pairs = _pairs(
+        config, study.seed, asked, items, gold=gold if keyed_by_persons(kind, items) else None, groups=groups
+    )
     elicitation = OPEN if items["options"].list.len().max() == 0 else config.elicitation
     # Items that hide the same columns share the persona's text, which is made once per set of columns.
     hidden = masks(items, _shown_columns(personas)).with_columns(
@@ -418,7 +421,7 @@ def _polled(items: pl.DataFrame) -> bool:
 
 def _answered_by_people(kind: TaskKind, items: pl.DataFrame) -> bool:
     """Whether people's own distribution of answers is known, from the survey or a poll."""
-    return (kind.gold is not None and items["gold_idx"].null_count() > 0) or _polled(items)
+    return keyed_by_persons(kind, items) or _polled(items)
 
 
 _CROSSED = (
@@ -457,9 +460,16 @@ def _asked_orders(config: TaskConfig) -> pl.Expr:
 
 
 def _pairs(
-    config: TaskConfig, seed: int, asked: pl.DataFrame, items: pl.DataFrame, gold: pl.DataFrame | None
+    config: TaskConfig,
+    seed: int,
+    asked: pl.DataFrame,
+    items: pl.DataFrame,
+    *,
+    gold: pl.DataFrame | None,
+    groups: pl.DataFrame | None,
 ) -> pl.DataFrame:
     """Which persona is asked which item: the persona's facts, item_id and gold_idx."""
+    routes = routing(items)
     items = items.select("item_id", pl.col("codebook").alias("item_codebook"), "gold_idx")
     if gold is None:
         pairs = asked.join(items, how="cross")
@@ -468,7 +478,7 @@ def _pairs(
             items.drop("gold_idx"), on="item_id"
         )
     pairs = pairs.filter(pl.col("item_codebook").is_null() | (pl.col("item_codebook") == pl.col("codebook")))
-    pairs = pairs.drop("item_codebook").sort("respondent_id", "item_id")
+    pairs = routed(pairs.drop("item_codebook"), routes, groups).sort("respondent_id", "item_id")
     if config.items_per_persona is not None and pairs.height:
         pairs = balanced_blocks(pairs, config.items_per_persona, seed=seed)
     if (most := config.options.get("personas_per_item")) is not None:

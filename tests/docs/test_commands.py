@@ -60,12 +60,6 @@ def test_hooks_before_a_commit_use_the_tools_of_lint_and_types():
     assert {command.split()[0] for name in ("lint", "types") for command in sessions()[name]} <= tools
 
 
-def test_benchmarks_of_the_noxfile_exist_and_are_all():
-    source = (ROOT / "noxfile.py").read_text(encoding="utf-8")
-    named = set(ast.literal_eval(re.search(r"^BENCHMARKS = (\(.*\))$", source, re.MULTILINE)[1]))
-    assert named == {p.stem.removeprefix("bench_") for p in (ROOT / "tests/benchmarks").glob("bench_*.py")}
-
-
 def test_extras_that_pages_name_exist():
     extras = PYPROJECT["project"]["optional-dependencies"]
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]

@@ -87,6 +87,11 @@ ITEMS = Table(
         _fact("source_country", pl.String, "CIVICS: country of the statement's source, as the file names it"),
         _fact("annotated_values", pl.List(pl.String), "CIVICS: values that annotators found in the statement"),
         _fact("item_file", pl.String, "Version of the item file; null for items made from the survey"),
+        _fact(
+            "asked_if",
+            pl.List(pl.Struct({"name": pl.String, "values": pl.List(pl.String)})),
+            "Dimensions of people, each with the values that a person must have to be asked",
+        ),
         Column("sample_item", pl.Boolean, "A sample item of this project, not an item of the published benchmark"),
         Column("licence", pl.String, "Licence of the item's text"),
     ),

@@ -77,7 +77,7 @@ def _summary(chunks: Sequence[StoredChunk]) -> tuple[dict[str, Any], list[CheckR
 
 
 def items_left_out(deployment: Deployment) -> list[tuple[str, str]]:
-    """Task and message, for tasks whose item file has items that cannot be asked."""
+    """Task and message: items that cannot be asked, and what of a questionnaire is not used, each by name."""
     found = []
     for task in deployment.study.tasks:
         record = made(deployment, Node("items", task))
@@ -90,4 +90,5 @@ def items_left_out(deployment: Deployment) -> list[tuple[str, str]]:
                     "item file, or get it again",
                 )
             )
+        found += [(task, f"The questionnaire has {note}") for note in notes.get("not_used", ())]
     return found

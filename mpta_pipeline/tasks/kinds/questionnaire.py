@@ -1,0 +1,349 @@
+"""Make items from a questionnaire: a study's own instrument, from YAML, CSV or Qualtrics' QSF.
+
+Each question, and each statement of a battery, is an item. A question that names a `column` of the surveys has people's
+own answers as its key; the others have none, and the result is the distribution of the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from mpta_pipeline.core.errors import TaskError
+from mpta_pipeline.core.unknown_names import closest
+from mpta_pipeline.harmonize import with_option
+from mpta_pipeline.personas import answers, column_facts
+from mpta_pipeline.personas.wording import as_option
+from mpta_pipeline.tasks.item_files import ItemFile, version
+from mpta_pipeline.tasks.option_orders import layouts
+from mpta_pipeline.tasks.questionnaires import Condition, Instrument, Note, Question, read_instrument
+from mpta_pipeline.tasks.questionnaires.instrument import ASKED_OF_ALL, LEFT_OUT
+from mpta_pipeline.tasks.task_kind import AS_THE_PERSON, Example, ItemRequest, TaskKind
+
+FILE = ItemFile(
+    name="a questionnaire (.yaml, .csv or .qsf)",
+    address="your own survey, for example an export from Qualtrics",
+    licence="as the questionnaire's",
+    pattern="*.*",
+)
+MATCHED, UNMATCHED, ALL = "matched", "unmatched", "all"
+_SETTLED = "|"
+
+
+def questionnaire_items(request: ItemRequest) -> pl.DataFrame:
+    """One item per question or statement, and per codebook for questions with a column."""
+    instrument = _instrument(request)
+    chosen = _chosen(instrument, request)
+    rows: list[dict[str, Any]] = []
+    for question in chosen:
+        rows += _with_column(question, request) if question.column else [_row(question)]
+    if not rows:
+        return pl.DataFrame()
+    schema: dict[str, pl.DataType | type[pl.DataType]] = {
+        "codebook": pl.String,
+        "context": pl.String,
+        "option_scores": pl.List(pl.Float64),
+        "column": pl.String,
+        "concept": pl.String,
+        "label": pl.String,
+        "reveals": pl.List(pl.String),
+        "variables": pl.List(pl.String),
+        "asked_if": pl.List(pl.Struct({"name": pl.String, "values": pl.List(pl.String)})),
+    }
+    items = pl.DataFrame(rows, schema_overrides=schema, infer_schema_length=None)
+    absent = {"gold_idx": pl.Int64(), **schema}
+    items = items.with_columns(pl.lit(None, t).alias(n) for n, t in absent.items() if n not in items.columns)
+    items = items.with_columns(pl.col("reveals").fill_null(pl.lit([], pl.List(pl.String))))
+    places = [
+        _places(layout.along, len(options)) for layout, options in zip(layouts(items), items["options"], strict=True)
+    ]
+    own = pl.Series("places", places, dtype=pl.List(pl.Float64))
+    return items.with_columns(
+        pl.when("ordinal").then(pl.coalesce("option_scores", own)).alias("option_scores"),
+        pl.lit(version(request.files, None)).alias("item_file"),
+        pl.lit(str(request.option("licence", FILE.licence))).alias("licence"),
+        pl.col("column").is_not_null().alias("own_key"),
+    )
+
+
+def _places(along: Sequence[int], k: int) -> list[float | None]:
+    """Places of a scale's options from 0 to 1; None beside the scale."""
+    places: list[float | None] = [None] * k
+    for rank, i in enumerate(along):
+        places[i] = rank / max(len(along) - 1, 1)
+    return places
+
+
+def _instrument(request: ItemRequest) -> Instrument:
+    """The questionnaire with what the task's options add: columns of questions, and which options are scales."""
+    if len(request.files) != 1:
+        raise TaskError(
+            f"A questionnaire is one file, and the folder has {len(request.files)}",
+            file=request.files[0].parent if request.files else None,
+            remedy="set the task's path to the file",
+        )
+    path = request.files[0]
+    instrument = read_instrument(path, {str(k): str(v) for k, v in dict(request.option("fields", {})).items()})
+    ids = [question.id for question in instrument.questions]
+    batteries = [question.battery for question in instrument.questions if question.battery]
+    columns = {str(k): str(v) for k, v in dict(request.option("columns", {})).items()}
+    ordinal = [str(name) for name in request.option("ordinal", [])]
+    leave_out = [str(name) for name in request.option("leave_out", [])]
+    for option, names, known in (
+        ("columns", columns, ids),
+        ("ordinal", ordinal, [*ids, *batteries]),
+        ("leave_out", leave_out, [*ids, *batteries]),
+    ):
+        for name in names:
+            if name not in known:
+                near = closest(name, known)
+                raise TaskError(
+                    f"The task's option {option} names a question that the questionnaire does not have",
+                    file=path,
+                    variable=f"options.{option}",
+                    value=name,
+                    remedy=(f'did you mean "{near}"? ' if near else "") + f"its questions are {', '.join(known[:40])}",
+                )
+    made = tuple(
+        replace(
+            question,
+            column=columns.get(question.id, question.column),
+            ordinal=question.ordinal or question.id in ordinal or question.battery in ordinal,
+        )
+        for question in instrument.questions
+        if question.id not in leave_out and question.battery not in leave_out
+    )
+    notes = list(instrument.notes)
+    by_id = {
+        question.id: replace(question, column=columns.get(question.id, question.column))
+        for question in instrument.questions
+    }
+    return replace(instrument, questions=_routed(made, by_id, request, notes), notes=tuple(notes))
+
+
+def _routed(
+    questions: tuple[Question, ...], by_id: Mapping[str, Question], request: ItemRequest, notes: list[Note]
+) -> tuple[Question, ...]:
+    """Keep the conditions that can be known before anybody is asked, and note the others.
+
+    These are conditions on dimensions of people, and on questions with a column, whose answers people gave themselves.
+    Each question is asked alone, so that what the model answers to another is not known.
+    """
+    unknown: dict[str, list[str]] = {}
+    made = []
+    for question in questions:
+        kept = []
+        for condition in question.conditions:
+            other = by_id.get(condition.name)
+            if other is None:
+                kept.append(condition)
+            elif other.column is None:
+                unknown.setdefault(other.id, []).append(question.id)
+            else:
+                kept.append(_on_column(condition, other, request))
+        made.append(replace(question, conditions=tuple(kept)))
+    notes += [
+        Note(f"condition on the answer to {other}, which has no column", ASKED_OF_ALL, tuple(names))
+        for other, names in unknown.items()
+    ]
+    return tuple(made)
+
+
+def _on_column(condition: Condition, other: Question, request: ItemRequest) -> Condition:
+    """A condition on a question's options as one on the values of its column."""
+    facts = column_facts(request.crosswalk)
+    facts = facts.filter((pl.col("column") == other.column) | (pl.col("concept") == other.column))
+    values: list[str] = []
+    for codebook, column in facts.select("codebook", "column").iter_rows():
+        of_options = dict(zip(other.options, _values(other, codebook, column, request), strict=True))
+        values += [of_options.get(value, value) for value in condition.values]
+    return Condition(str(other.column), tuple(dict.fromkeys(values)))
+
+
+def _chosen(instrument: Instrument, request: ItemRequest) -> tuple[Question, ...]:
+    """The questions that the task asks, and the notes of those that it does not."""
+    which = str(request.option("questions", ALL))
+    if which not in (ALL, MATCHED, UNMATCHED):
+        raise TaskError(
+            "The task's option questions has an unknown value",
+            variable="options.questions",
+            value=which,
+            remedy=f"use {MATCHED} (those with a column), {UNMATCHED} or {ALL}",
+        )
+    matched = tuple(question for question in instrument.questions if question.column)
+    others = tuple(question for question in instrument.questions if not question.column)
+    if which == ALL and matched and others:
+        raise TaskError(
+            f"{len(matched)} questions have people's own answers (column) and {len(others)} do not; their results are "
+            "different figures",
+            file=request.files[0],
+            variable="options.questions",
+            remedy=f"make two tasks of the file, one with options: {{questions: {MATCHED}}} and one with "
+            f"{{questions: {UNMATCHED}}}",
+        )
+    request.gaps.not_used += [note.text() for note in instrument.notes]
+    return {ALL: instrument.questions, MATCHED: matched, UNMATCHED: others}[which]
+
+
+def _row(question: Question) -> dict[str, Any]:
+    return {
+        "item_id": question.id,
+        "cluster_id": question.battery or question.id,
+        "category": question.block,
+        "context": question.introduction,
+        "question": question.wording,
+        "options": list(question.options),
+        "option_values": list(question.values or question.options),
+        "ordinal": question.ordinal,
+        "label": question.text,
+        "asked_if": [{"name": c.name, "values": list(c.values)} for c in question.conditions],
+    }
+
+
+def _with_column(question: Question, request: ItemRequest) -> list[dict[str, Any]]:
+    """The question as one item per codebook that has its column."""
+    facts = column_facts(request.crosswalk)
+    named = facts.filter((pl.col("column") == question.column) | (pl.col("concept") == question.column))
+    if named.is_empty():
+        known = [*facts["concept"].drop_nulls().unique(), *facts["column"].unique()]
+        near = closest(str(question.column), known)
+        raise TaskError(
+            f"Question {question.id} names a column that no survey has",
+            file=request.files[0],
+            variable="column",
+            value=question.column,
+            remedy=(f'did you mean "{near}"? ' if near else "") + "name a concept or a harmonized column",
+        )
+    here = set(request.respondents["codebook"].unique())
+    rows = []
+    for fact in named.filter(pl.col("codebook").is_in(here)).iter_rows(named=True):
+        values = _values(question, fact["codebook"], fact["column"], request)
+        options = _options(fact["codebook"], fact["column"], request)
+        scores = dict(options.select("value", "score").iter_rows())
+        rows.append(
+            _row(question)
+            | {
+                "item_id": f"{question.id}@{fact['codebook']}",
+                "codebook": fact["codebook"],
+                "column": fact["column"],
+                "concept": fact["concept"],
+                "label": fact["label"],
+                "variables": str(fact["variable"]).split("+"),
+                "reveals": fact["reveals"],
+                "option_values": list(values),
+                "option_scores": [scores.get(value) for value in values] if question.ordinal else None,
+            }
+        )
+    if not rows:
+        request.gaps.not_used.append(
+            Note(f"column {question.column}, which no survey of the study has", LEFT_OUT, (question.id,)).text()
+        )
+    return rows
+
+
+def _options(codebook: str, column: str, request: ItemRequest) -> pl.DataFrame:
+    options = request.crosswalk.options.filter((pl.col("codebook") == codebook) & (pl.col("column") == column))
+    return options.sort("position", "code").with_columns(as_option(pl.col("text")).alias("short"))
+
+
+def _values(question: Question, codebook: str, column: str, request: ItemRequest) -> tuple[str, ...]:
+    """The harmonized value of each option: as the questionnaire states, or that whose text or code is the option's."""
+    options = _options(codebook, column, request)
+    known = options["value"].unique(maintain_order=True).to_list()
+    if question.values is not None:
+        stated = question.values
+    else:
+        names = {
+            _plain(str(text)): str(value)
+            for source in ("code", "text", "short", "value")
+            for text, value in options.select(source, pl.col("value").alias("of")).iter_rows()
+            if text is not None
+        }
+        stated = tuple(names.get(_plain(option), option) for option in question.options)
+    for option, value in zip(question.options, stated, strict=True):
+        if value not in known:
+            raise TaskError(
+                f"Option {option!r} of question {question.id} is not an answer to {column} in {codebook}",
+                file=request.files[0],
+                variable="values",
+                value=value,
+                remedy=f"give the harmonized value of each option in values; they are {', '.join(known)}",
+            )
+    if len(set(stated)) < len(stated):
+        raise TaskError(
+            f"Two options of question {question.id} are the same answer to {column} in {codebook}",
+            file=request.files[0],
+            variable="values",
+            value=", ".join(stated),
+            remedy="give each option a value of its own",
+        )
+    return stated
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split()).strip(" .?!")
+
+
+def questionnaire_gold(items: pl.DataFrame, request: ItemRequest) -> pl.DataFrame:
+    """The option that each respondent chose in the survey; no row if it is none of the question's."""
+    matched = items.filter(pl.col("column").is_not_null())
+    places = (
+        matched.select("item_id", "codebook", "column", "option_values")
+        .explode("option_values")
+        .with_columns(pl.int_range(pl.len()).over("item_id").cast(pl.Int64).alias("gold_idx"))
+        .rename({"option_values": "answer"})
+    )
+    values = request.crosswalk.options.with_columns(pl.col("value").alias("answer"))
+    parts = []
+    for (codebook,), people in request.respondents.partition_by("codebook", as_dict=True).items():
+        mine = places.filter(pl.col("codebook") == codebook)
+        stated = answers(people, mine["column"].unique().sort().to_list()).with_columns(
+            pl.lit(codebook, pl.String).alias("codebook")
+        )
+        coded = with_option(stated.lazy(), values, {"answer": "answer"}).collect()
+        found = coded.join(mine, on=["codebook", "column", "answer"])
+        parts.append(
+            found.select("respondent_id", "item_id", "gold_idx").join(
+                people.select("respondent_id", "survey", "weight"), on="respondent_id"
+            )
+        )
+    return pl.concat(parts)
+
+
+_EXAMPLE = """\
+title: Trains
+scales:
+  agreement: {options: [agree, neither, disagree], ordinal: true}
+blocks:
+  - name: travel
+    questions:
+      - battery: trains
+        stem: "Do you agree or disagree with this statement about trains?"
+        scale: agreement
+        statements:
+          - {id: fast, text: "Trains are fast enough."}
+          - {id: cheap, text: "Trains are cheap enough."}
+"""
+
+KINDS = (
+    TaskKind(
+        "questionnaire",
+        "A study's own questionnaire, from YAML, CSV or Qualtrics",
+        questionnaire_items,
+        gold=questionnaire_gold,
+        closing=AS_THE_PERSON,
+        file=FILE,
+        options={
+            "questions": "`matched`: only questions with a column; `unmatched`: only the others; default: all",
+            "columns": "Question → concept or harmonized column with people's own answers",
+            "ordinal": "Questions and batteries whose options are points of a scale",
+            "leave_out": "Questions and batteries that are not asked",
+            "fields": "Piped field → its text",
+            "licence": "Licence of the questions' text",
+        },
+        example=Example({"trains.yaml": _EXAMPLE}),
+    ),
+)

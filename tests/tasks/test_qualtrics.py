@@ -1,0 +1,169 @@
+"""Protects the reading of Qualtrics' exports: their structure as real files have it, and nothing dropped in silence."""
+
+import json
+
+import pytest
+
+from mpta_pipeline.core.errors import TaskError
+from mpta_pipeline.tasks.questionnaires import read_instrument
+from mpta_pipeline.tasks.questionnaires.plain_text import plain
+from tests.factories import qualtrics_file as q
+
+
+@pytest.fixture(scope="module")
+def instrument(tmp_path_factory):
+    path = tmp_path_factory.mktemp("qsf") / "trust.qsf"
+    path.write_text(q.whole(), encoding="utf-8")
+    return read_instrument(path, {"party": "the Greens"})
+
+
+def read(tmp_path, questions, fields=None, elements=None, **block):
+    path = tmp_path / "x.qsf"
+    ids = [one["PrimaryAttribute"] for one in questions]
+    blocks = {"BL_1": {"Description": "Main", "BlockElements": elements or q.asked(*ids), **block}}
+    path.write_text(q.survey(questions, blocks))
+    return read_instrument(path, fields or {})
+
+
+def choice(qid="QID1", tag="Q1", text="Which?", **more):
+    made = {"Choices": q.choices("a", "b"), "ChoiceOrder": ["1", "2"], "SubSelector": "TX"}
+    return q.question(qid, tag, text, "MC", "SAVR", **(made | more))
+
+
+def noted(instrument):
+    return {note.what: (note.effect, note.names) for note in instrument.notes}
+
+
+def test_questions_come_in_the_order_of_the_flow_and_of_their_choices(instrument):
+    assert instrument.title == "Trust & trains"
+    assert [one.id for one in instrument.questions] == ["party", "routed", "god", "trains_2", "fast", "nps"]
+    by_id = {one.id: one for one in instrument.questions}
+    assert by_id["god"].text == "Do you believe in God?"
+    assert by_id["god"].options == ("Yes", "No", "Other:"), "ChoiceOrder, which holds numbers, orders the choices"
+    assert by_id["god"].introduction == "Imagine a train.\nIt is late.", "descriptive text of its page precedes it"
+    assert by_id["nps"].introduction is None, "and not that of another page"
+    assert by_id["nps"].options[0] == "0 (Not at all)" and by_id["nps"].options[-1] == "10 (Extremely)"
+    assert by_id["nps"].ordinal and not by_id["god"].ordinal
+
+
+def test_a_matrix_is_one_question_per_statement(instrument):
+    cheap, fast = (one for one in instrument.questions if one.battery)
+    assert (cheap.text, fast.text) == ("They are cheap.", "They are fast.")
+    assert cheap.wording == "Do you agree with these statements about trains?\nThey are cheap."
+    assert cheap.options == fast.options == ("Disagree", "Neither", "Agree")
+    assert cheap.battery == fast.battery == "trains" and cheap.ordinal
+
+
+def test_piped_text_is_filled_or_the_question_is_named(instrument):
+    assert "How close are you to the Greens?" in [one.text for one in instrument.questions]
+    what = "piped text q://QID3/ChoiceGroup/SelectedChoices without a value in `fields`"
+    assert noted(instrument)[what] == ("left out", ("why",))
+
+
+def test_display_logic_on_one_question_is_a_condition(instrument):
+    (condition,) = next(one for one in instrument.questions if one.id == "party").conditions
+    assert condition.name == "god" and condition.values == ("No", "Other:")
+    assert noted(instrument)["display logic"] == ("asked of everyone", ("routed",))
+
+
+def test_everything_that_is_not_used_is_named(instrument):
+    names = {what: listed for what, (_, listed) in noted(instrument).items()}
+    assert names["text entry (TE)"] == ("open",)
+    assert names["question with several answers"] == ("pick",)
+    assert names["slider (Slider)"] == ("many",)
+    assert names["timing (Timing)"] == ("timer",)
+    assert names["matrix with several answers per statement"] == ("grid",)
+    assert names["choices carried forward from another question"] == ("carried",)
+    assert names["question outside the flow"] == ("old",)
+    assert names["skip logic"] == names["JavaScript"] == names["text field of an option"] == ("god",)
+    assert names["random order of statements"] == ("trains",)
+    assert names["random order of questions in a block"] == ("More",)
+    assert names["embedded data of the flow"] == ("party",)
+    assert names["randomizer of the flow"] == ("FL_3",)
+    assert names["end of survey in the flow"] == ("FL_6",)
+    assert names["quota"] == ("Women",)
+    assert names["descriptive text without a question on its page"] == ("intro",)
+    # Every question is either asked or named.
+    questions = [e["Payload"] for e in json.loads(q.whole())["SurveyElements"] if e["Element"] == "SQ"]
+    said = {name for listed in names.values() for name in listed}
+    asked = {one.id for one in instrument.questions} | {one.battery for one in instrument.questions}
+    assert {one["DataExportTag"] for one in questions} - {"vignette"} <= said | asked
+
+
+@pytest.mark.parametrize(
+    ("groups", "conditions"),
+    [
+        ([("If", [q.selected("QID1", 1)])], [("Q1", ("a",))]),
+        ([("If", [q.selected("QID1", 1), q.selected("QID1", 2, "Or")])], [("Q1", ("a", "b"))]),
+        ([("If", [q.selected("QID1", 1), q.selected("QID2", 2, "And")])], [("Q1", ("a",)), ("Q2", ("b",))]),
+        ([("If", [q.selected("QID1", 1)]), ("AndIf", [q.selected("QID2", 1)])], [("Q1", ("a",)), ("Q2", ("a",))]),
+        ([("If", [q.selected("QID1", 1)]), ("OrIf", [q.selected("QID2", 1)])], None),
+        ([("If", [q.selected("QID1", 1), q.selected("QID2", 1, "Or")])], None),
+        ([("If", [q.selected("QID1", 1), q.selected("QID1", 2, "Or"), q.selected("QID2", 1, "And")])], None),
+        ([("If", [q.selected("QID1", 1) | {"Operator": "NotSelected"}])], None),
+        ([("If", [{"LogicType": "GeoIP", "LeftOperand": "loc://PostalCode", "Type": "Expression"}])], None),
+    ],
+)
+def test_display_logic(tmp_path, groups, conditions):
+    """What cannot be said as "each of these questions has one of these answers" is asked of everyone and named."""
+    made = read(tmp_path, [choice(), choice("QID2", "Q2"), choice("QID3", "Q3", DisplayLogic=q.logic(*groups))])
+    found = [(one.name, one.values) for one in made.questions[2].conditions]
+    assert found == (conditions or [])
+    assert ("display logic" in noted(made)) == (conditions is None)
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        ({"Choices": q.choices("a", "a")}, "question with equal options"),
+        ({"Choices": q.choices("a"), "ChoiceOrder": ["1"]}, "question with 1 options"),
+        ({"Choices": q.choices(*map(str, range(30))), "ChoiceOrder": []}, "question with 30 options"),
+        ({"QuestionText": "<img src='IM_1'>"}, "question without text"),
+        ({"QuestionType": "Wizard", "Selector": "W"}, "type Wizard, W"),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_named(tmp_path, more, what):
+    made = read(tmp_path, [choice(), choice("QID2", "Q2", **more)])
+    assert [one.id for one in made.questions] == ["Q1"]
+    assert noted(made)[what] == ("left out", ("Q2",))
+
+
+def test_lists_of_php_are_mappings(tmp_path):
+    """A mapping with the keys 0, 1, 2 … is a list in the file; keys missing from the order come last."""
+    listed = choice(Choices=[{"Display": "zero"}, {"Display": "one"}, {"Display": "two"}], ChoiceOrder=["1", 0])
+    assert read(tmp_path, [listed]).questions[0].options == ("one", "zero", "two")
+
+
+def test_repeated_export_tags_stay_apart(tmp_path):
+    made = read(tmp_path, [choice(), choice("QID2", "Q1"), choice("QID3", "")])
+    assert [one.id for one in made.questions] == ["Q1", "Q1_QID2", "QID3"]
+
+
+def test_images_and_loops_are_named(tmp_path):
+    made = read(
+        tmp_path,
+        [choice(text="Look <img src='IM_1'> here"), choice("QID2", "Q2", text="And ${lm://Field/1}?")],
+        Options={"Looping": "Static", "RandomizeQuestions": "RandomWithOnlyX"},
+    )
+    assert made.questions[0].text == "Look here"
+    names = noted(made)
+    assert names["image in a text"] == ("not shown", ("Q1",))
+    assert names["loop and merge"] == ("asked once", ("Main",))
+    assert names["random order of questions with only some of them"] == ("all are asked", ("Main",))
+    assert names["piped text lm://Field/1 without a value in `fields`"] == ("left out", ("Q2",))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("{", "not JSON"), ("[]", "no SurveyElements"), ('{"SurveyElements": []}', "no question")],
+)
+def test_another_file_is_refused(tmp_path, text, why):
+    path = tmp_path / "x.qsf"
+    path.write_text(text)
+    with pytest.raises(TaskError, match=why):
+        read_instrument(path, {})
+
+
+def test_html_becomes_text():
+    html = "<style>p {x}</style><div>One&amp;two</div><div><br></div><ul><li>a</li><li>b <b>c</b></li></ul>&nbsp;&lt;3"
+    assert plain(html) == ("One&two\na\nb c\n<3", ())
