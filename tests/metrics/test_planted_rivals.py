@@ -27,5 +27,6 @@ def test_what_is_planted_comes_out_and_nothing_else(worlds, tmp_path, name):
             assert groups[0] >= groups[1] - 2, metric
     everyone, groups = counts.verdicts
     assert everyone == {planted.verdict: 1}
-    assert groups.get(planted.verdict, 0) >= sum(groups.values()) - 1
+    assert groups.get(planted.verdict, 0) >= 0.7 * sum(groups.values())
+    assert set(groups) <= {planted.verdict, "no better"}, "never the other way"
     assert counts.elsewhere[0] == 0, "no pocket was planted"

@@ -27,7 +27,7 @@ def withdrawn(tmp_path_factory):
     """A deployment that has run, one of whose panel withdrew, and that has run again."""
     with serving() as server, pytest.MonkeyPatch.context() as patch:
         world = World(tmp_path_factory.mktemp("forget"), server.url)
-        world.study(STUDY | {"conditions": ["persona", "no_persona", "shuffled_any"]})
+        world.study(STUDY | {"conditions": ["persona", "no_persona", "shuffled_any", "group"]})
         for name, value in world.environment.items():
             patch.setenv(name, value)
         for year in (2016, 2018):
