@@ -1,5 +1,7 @@
 """Protects the ladder of rivals: each rung by hand, on the same people and questions, and the wave before."""
 
+import textwrap
+
 import numpy as np
 import polars as pl
 import pytest
@@ -8,6 +10,9 @@ from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import GOLD, RIVALS, SCORES
 from mpta_pipeline.core.tables.tasks import POLL
 from mpta_pipeline.metrics import compute_estimates, rivals
+from mpta_pipeline.metrics.baselines import rivals as engine
+from mpta_pipeline.metrics.baselines import rungs
+from mpta_pipeline.metrics.baselines.rival import load
 from tests.factories.scores import world
 from tests.metrics.test_rivals import about_groups, people_of
 
@@ -175,3 +180,19 @@ def test_waves_of_different_countries_are_told(tables):
     alone = groups.with_columns(pl.when(first).then(pl.lit("CAN")).otherwise(pl.lit("USA")).alias("sample"))
     made = rivals(scores, alone, gold, rules=RULES, items=items())
     assert rung(made, "last_wave")["note"].endswith("gss-1 for gss-2; the waves have different countries")
+
+
+def test_one_file_adds_a_rival(tables, tmp_path, monkeypatch):
+    """The recipe that the folder documents, followed word by word."""
+    lines = [line for line in rungs.__doc__.splitlines() if line.startswith("    ") or not line]
+    (tmp_path / "first_option.py").write_text(textwrap.dedent("\n".join(lines)).strip() + "\n", encoding="utf-8")
+    monkeypatch.setattr(rungs, "__path__", [*rungs.__path__, str(tmp_path)])
+    monkeypatch.setattr(engine, "LADDER", load())
+    scores, groups, gold = tables
+    ladder = rivals(scores, groups, gold, rules=RULES, items=items())
+    found = rung(ladder, "first_option", ITEMS[0])
+    assert (found["title"], found["rung"]) == ("always the first option", 1)
+    assert found["distance"] == pytest.approx(1 - people_of(gold, groups, ITEMS[0])[0])
+    asked = scores.filter(condition="persona", item_id=ITEMS[0])
+    assert found["accuracy"] == pytest.approx((asked["gold_idx"] == 0).mean())
+    assert rung(ladder, "item_mode")["rung"] == 2

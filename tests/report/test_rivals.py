@@ -86,9 +86,26 @@ def test_the_ladder_stands_in_the_card():
         "item_id": "all", "weighted": False, "n_personas": 40, "n_items": 18, "n_people": 400, "small": False,
     }  # fmt: skip
     rows = [
-        facts | {"rival": "persona", "rung": 6, "distance": 0.124, "accuracy": 0.41, "note": None},
-        facts | {"rival": "last_wave", "rung": 3, "distance": 0.031, "accuracy": 0.55, "note": "gss-2016 for gss-2018"},
-        facts | {"rival": "retest", "rung": 8, "distance": None, "accuracy": 0.8, "note": None},
+        facts
+        | {"rival": "persona", "title": "persona panel", "rung": 6, "distance": 0.124, "accuracy": 0.41, "note": None},
+        facts
+        | {
+            "rival": "last_wave",
+            "title": "the wave before",
+            "rung": 3,
+            "distance": 0.031,
+            "accuracy": 0.55,
+            "note": "gss-2016 for gss-2018",
+        },
+        facts
+        | {
+            "rival": "retest",
+            "title": "people asked twice",
+            "rung": 8,
+            "distance": None,
+            "accuracy": 0.8,
+            "note": None,
+        },
     ]
     page = render(
         subgroup_metrics=pl.concat([estimates(), gains(**GROUPS)]),
@@ -103,7 +120,7 @@ def test_the_ladder_of_a_poll_says_what_it_cannot_say():
     facts = {
         "model": "org/always-a", "task": "values", "survey": "gss_extract", "dimensions": "all", "subgroup": "all",
         "item_id": "all", "weighted": False, "n_personas": 40, "n_items": 18, "n_people": None, "small": False,
-        "rival": "persona", "rung": 6, "distance": 0.124, "accuracy": None, "note": None,
+        "rival": "persona", "title": "persona panel", "rung": 6, "distance": 0.124, "accuracy": None, "note": None,
     }  # fmt: skip
     text = dict.fromkeys(("note",), pl.String) | {"n_people": pl.Int64, "accuracy": pl.Float64}
     page = render(

@@ -237,6 +237,7 @@ RIVALS = Table(
             "group), demographics_only and persona (panels), ceiling (best prediction from the traits), retest (people "
             "asked twice), second_sample (as many people as personas)",
         ),
+        Column("title", pl.String, "The rival's name for readers"),
         Column("rung", pl.Int64, "Place on the ladder, from 0", ge=0),
         Column(
             "distance",

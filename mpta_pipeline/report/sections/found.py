@@ -63,7 +63,7 @@ TEMPLATE = """\
     <caption>Everything that foretells people's answers, for everyone, on the same people and questions. The table <code>rivals</code> has it by group and question.{% if c.polled %} People are a published poll: its shares are known, of everyone and by country, and no single person's answers. So nothing can be said about other groups, about single persons, or about the wave before.{% endif %}</caption>
     <thead><tr><th scope="col">Rival</th><th scope="col" class="n">Distance from people</th><th scope="col" class="n">Right about a person</th><th scope="col" class="n">Questions</th></tr></thead>
     <tbody>
-    {% for row in c.ladder %}<tr><th scope="row">{{ words.opening(words.RIVALS[row.rival]) }}{% if row.note %} <span class="sub">{{ row.note }}</span>{% endif %}</th><td class="n">{{ words.number(row.distance, share=True) }}</td><td class="n">{{ words.number(row.accuracy, share=True) }}</td><td class="n">{{ words.count(row.n_items) }}</td></tr>
+    {% for row in c.ladder %}<tr><th scope="row">{{ words.opening(row.title) }}{% if row.note %} <span class="sub">{{ row.note }}</span>{% endif %}</th><td class="n">{{ words.number(row.distance, share=True) }}</td><td class="n">{{ words.number(row.accuracy, share=True) }}</td><td class="n">{{ words.count(row.n_items) }}</td></tr>
     {% endfor %}
     </tbody>
   </table>
