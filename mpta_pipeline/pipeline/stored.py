@@ -153,8 +153,9 @@ def concatenated(table: str, frames: list[pl.DataFrame]) -> pl.DataFrame:
     schema = graph.TABLES[table].schema
     if not frames and schema is not None:
         return schema.empty()
-    # Waves have the columns of their own concepts; a column that a wave lacks is null in it.
-    return pl.concat(frames, how="diagonal_relaxed" if schema is not None and schema.open else "vertical")
+    # Waves have the columns of their own concepts; a column that a wave lacks is null in it. So is a column that the
+    # version which stored a partition did not have.
+    return pl.concat(frames, how="diagonal_relaxed" if schema is not None and schema.open else "diagonal")
 
 
 def outside_the_study(deployment: Deployment) -> list[Path]:
