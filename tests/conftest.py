@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from mpta_pipeline.pipeline.deployment import Deployment
-from tests import no_literal_filters
+from tests import no_literal_filters, quick_dagster
 from tests.factories.deployment import Server, World, respondents, serving, write_wave
 
 TESTS = Path(__file__).parent
@@ -21,8 +23,8 @@ MEMORY = Path("/dev/shm")
 ENOUGH = 4 << 30  # bytes
 # Folders whose tests start Dagster, processes or services, or run several rooms together.
 INTEGRATION = ("orchestration", "cli", "docs", "scale", "attack", "pipeline", "publication")
-# Fixtures that start a server, or that read files which are not part of the repository.
-FIXTURES = {"server", "serve", "site", "gss_wave", "benchmarks"}
+# Fixtures that start a server or a deployment, or that read files which are not part of the repository.
+FIXTURES = {"server", "serve", "finished", "site", "gss_wave", "benchmarks"}
 # What a test calls itself to start a server, a process or a deployment, or to find such a file.
 CALLS = {"Server", "serving", "serving_site", "World", "bring_up_to_date", "subprocess", "real", "present"}
 
@@ -40,6 +42,17 @@ def pytest_configure(config: pytest.Config) -> None:
         tempfile.tempdir = None
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave folders without unit tests alone if only those are wanted: they import Dagster, and all that it imports."""
+    return (
+        True
+        if config.option.markexpr == "unit"
+        and collection_path.parent == TESTS
+        and (collection_path.name in INTEGRATION)
+        else None
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test, and begin with the files whose single tests take longest.
 
@@ -52,6 +65,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         elif not item.get_closest_marker("integration"):
             item.add_marker("integration")
     items.sort(key=lambda item: _place(item.path))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Spare Dagster work that no test is about, and the garbage collector all that was imported."""
+    if "dagster" in sys.modules:
+        quick_dagster.install()
+    gc.collect()
+    gc.freeze()
 
 
 def _is_integration(item: pytest.Item) -> bool:
@@ -85,9 +106,33 @@ class Finished:
     by_model: Counter[str]
 
     def copy_to(self, world: World) -> None:
-        """Copy configuration, survey files and stored tables into another deployment, with their times."""
+        """Make another deployment the same as this one: configuration, survey files, stored tables, with their times.
+
+        The environment points to the other one.
+        """
         for folder in (self.world.config, self.world.data, self.world.surveys):
-            shutil.copytree(folder, world.root / folder.name, dirs_exist_ok=True)
+            shutil.rmtree(world.root / folder.name)
+            shutil.copytree(folder, world.root / folder.name)
+        Deployment.from_env().look()  # the catalogue names the copied survey files from now on
+        self.rewind()
+
+    def copy(self, root: Path, patch: pytest.MonkeyPatch) -> World:
+        """A copy in this folder, to which the environment points from now on."""
+        made = World(root, self.server.url)
+        for name, value in made.environment.items():
+            patch.setenv(name, value)
+        self.copy_to(made)
+        return made
+
+    def changed(self, root: Path, change: Callable[[World], None]) -> Finished:
+        """A copy in which something was changed, after the run that follows; for several tests that begin with it."""
+        from tests.plain_run import bring_up_to_date
+
+        with pytest.MonkeyPatch.context() as patch:
+            made = self.copy(root, patch)
+            change(made)
+            bring_up_to_date()
+        return replace(self, world=made, asked=self.server.asked.copy(), by_model=self.server.by_model.copy())
 
     def rewind(self) -> Server:
         """Return the server as it was when the deployment had run."""
@@ -133,7 +178,6 @@ def world(request, tmp_path, server, monkeypatch) -> World:
         monkeypatch.setenv(name, value)
     if "finished" in request.fixturenames:
         request.getfixturevalue("finished").copy_to(made)
-        Deployment.from_env().look()  # the catalogue names the copied survey files from now on
     else:
         for year in (2016, 2018):
             write_wave(made.surveys, respondents(year))

@@ -13,8 +13,6 @@ import mpta_pipeline
 from mpta_pipeline import api, plots
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.errors import ConfigError, MptaError
-from tests.factories.deployment import World, respondents, serving, write_wave
-from tests.plain_run import bring_up_to_date
 
 REPORTED = next(view for view in tables.VIEWS if view.name == "reported_estimates")
 ANSWERS = """respondent_id,sex,question,options,answer,own_answer
@@ -25,15 +23,10 @@ p3,female,Is it so?,"[""yes"", ""no""]",no,no
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """A deployment whose results have been published once for all tests of this file."""
-    with serving() as server, pytest.MonkeyPatch.context() as patch:
-        made = World(tmp_path_factory.mktemp("api"), server.url)
-        for name, value in made.environment.items():
-            patch.setenv(name, value)
-        for year in (2016, 2018):
-            write_wave(made.surveys, respondents(year))
-        bring_up_to_date()
+def world(finished, tmp_path_factory):
+    """A deployment whose results have been published, for all tests of this file."""
+    with pytest.MonkeyPatch.context() as patch:
+        made = finished.copy(tmp_path_factory.mktemp("api"), patch)
         (made.root / "answers.csv").write_text(ANSWERS, encoding="utf-8")
         yield made
 

@@ -48,6 +48,7 @@ PACE_SECONDS = 120.0  # latest part of a run from which its remaining time is co
 # After so many equal first failures the entry is wrong, unless a short or a long prompt succeeds.
 EQUAL_FAILURES = 3
 FIRST_FAILURES = 12  # likewise, for first failures of any kind
+LARGEST_PIECE = 32  # requests of one group that a server in this process gets at once
 THINKING_STEPS = (2048, 8192)  # tokens of thought allowed, step by step, if a model turns out to think
 
 
@@ -335,8 +336,14 @@ class Run:
         async with asyncio.TaskGroup() as group:
             if self.spec.slots is not None:
                 # Each slot of the server keeps one persona's prefix: one worker per slot, each with whole personas.
-                groups = (list(members) for _, members in itertools.groupby(requests, key=lambda r: r.group))
+                groups = _by_group(requests, None)
                 for _ in range(min(self.spec.slots, concurrency)):
+                    group.create_task(work_by_group(groups))
+                return
+            if self.spec.provider_class.in_process and concurrency > 1:
+                # Likewise, each server. Large groups are divided, so that no server is idle for long at the end.
+                groups = _by_group(requests, min(max(self.total // (4 * concurrency), 4), LARGEST_PIECE))
+                for _ in range(concurrency):
                     group.create_task(work_by_group(groups))
                 return
             for _ in range(min(concurrency, self.total)):
@@ -662,6 +669,13 @@ class Run:
         """Return why requests without a response failed before, most frequent reason first."""
         errors = self.ledger.read(self.requests["request_hash"])["error"].drop_nulls()
         return dict(errors.value_counts(sort=True).rows()[:MOST_NAMED])
+
+
+def _by_group(requests: Iterator[ModelRequest], most: int | None) -> Iterator[list[ModelRequest]]:
+    """Yield requests that follow each other and belong to one group, at most so many at once."""
+    for _, members in itertools.groupby(requests, key=lambda request: request.group):
+        while piece := list(itertools.islice(members, most)):
+            yield piece
 
 
 def _shortest_and_longest(todo: pl.DataFrame) -> list[ModelRequest]:

@@ -126,7 +126,8 @@ class HttpClient:
     ) -> T:
         """Send a request, repeatedly if needed, and return what `read` makes of the response's JSON.
 
-        Without a body it is a GET. `read` may raise ProviderError for an unreadable response, which is retried.
+        Without a body it is a GET. The path is below the base URL, or the whole address of another server of a model in
+        this process. `read` may raise ProviderError for an unreadable response, which is retried.
 
         Raises:
             ProviderError: The call failed for good; its kind says whether because of the request or the endpoint.
@@ -261,7 +262,7 @@ class HttpClient:
     async def _receive(self, out: _Outgoing[Any]) -> tuple[int, Mapping[str, str], bytes]:
         async with self._session.request(
             "GET" if out.content is None else "POST",
-            self.base_url + out.path,
+            out.path if out.path.startswith("http://") else self.base_url + out.path,
             params=self.spec.query or None,
             data=out.content,
             headers=None if out.content_type is None else {"content-type": out.content_type},

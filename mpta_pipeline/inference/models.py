@@ -311,7 +311,7 @@ class ModelSpec(StrictModel):
     @property
     def concurrency(self) -> int:
         """Requests that may be in flight at once."""
-        return self.provider_class.concurrency or self.connections
+        return self.provider_class.in_flight(self)
 
     @property
     def control(self) -> bool:

@@ -125,6 +125,10 @@ class RawWave:
         return data.select(*(as_codes(data[name], name).alias(low) for low, name in names.items())), names
 
     @cached_property
+    def _respondents(self) -> pl.DataFrame:
+        return _respondents_of(self)
+
+    @cached_property
     def variables(self) -> pl.DataFrame:
         """The table of variables (VARIABLES)."""
         return self.read(VARIABLES_FILE)
@@ -332,6 +336,10 @@ def respondents(raw: RawWave) -> pl.DataFrame:
     Raises:
         SurveyFileError: A key, country or year cell is empty or invalid.
     """
+    return raw._respondents
+
+
+def _respondents_of(raw: RawWave) -> pl.DataFrame:
     source, file = raw.source, Path(raw.release["file_name"])
     kept = _kept_keys(raw)
     keys = native_keys(raw, file).keys if kept is None else kept["native_key"]
@@ -483,8 +491,11 @@ def native_keys(raw: RawWave, file: Path) -> NativeKeys:
 def _missing_keys(raw: RawWave, name: str, codes: pl.Series) -> pl.Series:
     """Which cells of a key variable are missing codes. Other negative numbers mean that its numbers overflowed."""
     labels, known = raw.labels(name), codes.drop_nulls().unique()
+    often = codes.value_counts().filter(pl.col("count") > 1).get_column(codes.name).drop_nulls()
+    # Most codes of a key occur once, and without a label such a number is a key: only the others are looked at.
+    looked_at = known.filter(known.str.starts_with("-") | known.is_in(often.implode()) | known.is_in(list(labels)))
     kinds = missing.kinds(
-        known.to_list(),
+        looked_at.to_list(),
         labels,
         raw.convention,
         variable=name,
@@ -495,8 +506,8 @@ def _missing_keys(raw: RawWave, name: str, codes: pl.Series) -> pl.Series:
     if not set(below) <= kinds.keys():
         kinds = {code: kind for code, kind in kinds.items() if code in labels}
     # Without a label, a number that occurs once is a key: codes that mean missing occur more than once.
-    often = codes.value_counts().filter(pl.col("count") > 1).get_column(codes.name).to_list()
-    return codes.is_in([code for code in kinds if code in labels or code in often]).fill_null(False).alias(name)
+    repeated = set(often.to_list()) if kinds else set()
+    return codes.is_in([code for code in kinds if code in labels or code in repeated]).fill_null(False).alias(name)
 
 
 def limited(raw: RawWave, countries: Sequence[str] | None) -> RawWave:

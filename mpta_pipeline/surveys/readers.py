@@ -178,7 +178,8 @@ def _read_parts(info: FileInfo, folder: Path, names: Sequence[str], size: int) -
         for process, start, end in zip(processes, starts, ends, strict=True):
             read = (str(info.path), info.format, info.forced_encoding, names, text)
             limit = None if end is None else end - start
-            process.ask("read_parts", *read, offset=start, limit=limit, size=size, folder=str(folder))
+            where = {"offset": start, "limit": limit, "size": size, "folder": str(folder), "every": info.names}
+            process.ask("read_parts", *read, **where)
         counts = [process.reply() for process in processes]
     finally:
         for process in processes:

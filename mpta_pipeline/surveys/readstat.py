@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib.util
 import os
 import pickle
 import subprocess
@@ -186,8 +187,11 @@ def read_parts(
     limit: int | None,
     size: int,
     folder: str,
+    every: Sequence[str],
 ) -> list[int]:
-    """Write rows of some variables, `size` rows to a file (Arrow IPC) named by its first row, with readstat-arrow.
+    """Write rows of some variables, `size` rows to a file (Arrow IPC) named by its first row.
+
+    An ordinary .sav is decoded here; readstat-arrow reads what that does not, and .dta.
 
     Returns:
         How many rows each file has.
@@ -195,6 +199,12 @@ def read_parts(
     Raises:
         ValueError: readstat-arrow sees other variables than pyreadstat, or text that is not valid.
     """
+    if form == "sav" and limit is not None and encoding is None:
+        packed_sav = _packed_sav()
+        try:
+            return read_packed(path, names, text, offset=offset, limit=limit, size=size, folder=folder, every=every)
+        except packed_sav.UnusualError:
+            pass
     import readstat_arrow
 
     warnings.simplefilter("ignore", readstat_arrow.ReadstatWarning)  # pyreadstat tells none of them
@@ -233,6 +243,38 @@ def read_parts(
 
     reader.read_batches(keep, batch_rows=size)
     return counts
+
+
+def read_packed(
+    path: str, names: Sequence[str], text: set[str], *, offset: int, limit: int, size: int, folder: str, every: Any
+) -> list[int]:
+    """As `read_parts`, for a .sav, without ReadStat.
+
+    Raises:
+        UnusualError: The file has something that is not decoded here.
+    """
+    counts: list[int] = []
+    found = _packed_sav().frames(Path(path), every, names, text, offset=offset, limit=limit, size=size)
+    for columns in found:
+        frame = _coded(columns, {})
+        frame.write_ipc(Path(folder) / f"{offset + sum(counts)}.arrow")
+        counts.append(frame.height)
+    return counts
+
+
+def _packed_sav() -> Any:
+    """The module beside this one, in the child, too, which does not import the package."""
+    if __package__:
+        from mpta_pipeline.surveys import packed_sav
+
+        return packed_sav
+    name = "packed_sav"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
 
 
 def _kind(dtype: Any) -> str:
@@ -321,7 +363,7 @@ def shrunk(frame: pl.DataFrame) -> pl.DataFrame:
 def _answer(requests: IO[bytes], answers: IO[bytes]) -> None:
     """Answer requests until the parent closes the pipe."""
     calls: Mapping[str, Callable[..., Any]] = {
-        call.__name__: call for call in (describe, read_rows, read_parts, read_plain)
+        call.__name__: call for call in (describe, read_rows, read_parts, read_packed, read_plain)
     }
     while True:
         try:

@@ -16,7 +16,7 @@ from mpta_pipeline.pipeline.run_step import make
 from mpta_pipeline.pipeline.staleness import is_current
 from mpta_pipeline.pipeline.stored import made, read
 from mpta_pipeline.publication import withdrawal as forget
-from tests.factories.deployment import STUDY, respondents, write_wave
+from tests.factories.deployment import STUDY, model, respondents, write_wave
 from tests.plain_run import bring_up_to_date
 
 WAVE = "gss_extract-2016"
@@ -32,8 +32,9 @@ def _harmonized() -> Deployment:
     return deployment
 
 
+@pytest.mark.usefixtures("finished")
 def test_a_parent_that_changes_after_it_was_read_leaves_the_table_stale(world, monkeypatch):
-    deployment = _harmonized()
+    deployment = Deployment.from_env()
     build = personas.build_personas
 
     def and_meanwhile(*args, **kwargs):
@@ -57,8 +58,10 @@ def test_a_parent_that_changes_after_it_was_read_leaves_the_table_stale(world, m
     assert is_current(deployment, Node("personas"))
 
 
+@pytest.mark.usefixtures("finished")
 def test_prompts_that_are_made_again_while_a_model_is_asked_are_asked_by_the_next_run(world, server):
     world.study(STUDY | {"tasks": {"value_alignment": STUDY["tasks"]["value_alignment"]}})
+    world.models({"asked": model(server.url) | {"model": "asked"}})
 
     def more_items() -> None:
         task = STUDY["tasks"]["value_alignment"] | {"items_per_persona": 3}
@@ -68,15 +71,16 @@ def test_prompts_that_are_made_again_while_a_model_is_asked_are_asked_by_the_nex
     server.meanwhile = more_items
     bring_up_to_date()
     deployment, rebuilt = bring_up_to_date()
-    assert "responses|loopback|value_alignment" in rebuilt
+    assert "responses|asked|value_alignment" in rebuilt
     prompts = read(deployment, "prompts", "value_alignment")
-    answers = read(deployment, "responses", "loopback|value_alignment")
+    answers = read(deployment, "responses", "asked|value_alignment")
     assert prompts.join(answers, on="prompt_id", how="anti").is_empty(), "nothing is left unasked"
     assert all(times == 1 for times in server.asked.values()), "nothing is asked twice"
 
 
+@pytest.mark.usefixtures("finished")
 def test_a_withdrawal_waits_for_what_is_being_made_and_then_takes_it_out(world, monkeypatch):
-    deployment = _harmonized()
+    deployment = Deployment.from_env()
     who = surveys.respondents(surveys.load_raw(deployment.layout, WAVE))["respondent_id"][4]
     build, begun, go_on = personas.build_personas, threading.Event(), threading.Event()
 

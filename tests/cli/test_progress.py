@@ -12,6 +12,7 @@ import time
 import pytest
 
 from mpta_pipeline.core.provenance import Node
+from tests.cli.command_line import mpta
 from tests.factories.deployment import model
 
 # A shell in the background ignores the signal, and a child would inherit that.
@@ -63,17 +64,21 @@ def plain(seen):
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
 
 
+@pytest.mark.usefixtures("finished")
 def test_bars_are_drawn_while_models_are_asked_and_tables_are_made(world, server):
+    """Each model has its own while requests are sent."""
+    world.models({name: model(server.url) | {"model": name} for name in ("m1", "m2")})
     server.delay = 0.3
     terminal = Terminal(world, "run")
     seen = plain(terminal.read())
     terminal.close()
     assert terminal.process.returncode == 0, seen
-    drawn = re.findall(r"loopback on value_alignment .*?(\d+)/(\d+) ([^\r\n]*to go)", seen)
-    assert drawn, seen
-    assert any(0 < int(done) < int(total) for done, total, _ in drawn)
-    assert re.search(r"metrics .*?\d+/\d+ .*subgroup_metrics loopback\|", seen), "and for the estimates"
-    assert "loopback on value_alignment: all" in seen, "what is finished stays"
+    for name in ("m1", "m2"):
+        drawn = re.findall(rf"{name} on value_alignment .*?(\d+)/(\d+) ([^\r\n]*to go)", seen)
+        assert drawn, seen
+        assert any(0 < int(done) < int(total) for done, total, _ in drawn)
+        assert re.search(rf"metrics .*?\d+/\d+ .*subgroup_metrics {name}\|", seen), "and for the estimates"
+        assert f"{name} on value_alignment: all" in seen, "what is finished stays"
     assert "Traceback" not in seen and "Warning" not in seen
 
 
@@ -96,10 +101,6 @@ def test_ctrl_c_in_a_terminal_leaves_one_sentence(world, server, pause):
 
 def test_no_process_is_started_beside_a_run(world, server, monkeypatch):
     """Dagster copies captured output through processes that a Ctrl-C reaches, too; a command does without the copy."""
-    from typer.testing import CliRunner
-
-    from mpta_pipeline import cli
-
     started = []
     original = subprocess.Popen.__init__
     monkeypatch.setattr(
@@ -107,8 +108,8 @@ def test_no_process_is_started_beside_a_run(world, server, monkeypatch):
         "__init__",
         lambda self, args, *a, **k: (started.append(args), original(self, args, *a, **k))[1],
     )
-    done = CliRunner().invoke(cli.app, ["run", "--until", "personas"])
-    assert done.exit_code == 0, done.output
+    done = mpta(world, "run", "--until", "harmonized_wave")
+    assert done.returncode == 0, done.stderr
     assert [words for words in started if "tail" in words or "watch_orphans" in str(words)] == []
 
 
@@ -146,24 +147,8 @@ def test_progress_reaches_the_terminal_while_a_step_is_captured(world, capfd):
     assert capfd.readouterr().out == "progress\n"
 
 
-@pytest.mark.parametrize("option", ["--quiet", "--json"])
-def test_without_bars_nothing_but_the_result_is_on_standard_output(world, server, option):
-    done = subprocess.run(
-        [*MPTA, "run", "--until", "prompts", option],
-        env=os.environ | world.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_quiet_nothing_but_the_result_is_on_standard_output(world):
+    """`--json`: tests/cli/test_run.py."""
+    done = mpta(world, "run", "--until", "harmonized_wave", "--quiet")
     assert done.returncode == 0, done.stderr
-    assert (done.stdout == "") if option == "--quiet" else done.stdout.startswith("{")
-    assert "prompts" not in done.stderr if option == "--quiet" else "prompts" in done.stderr
-
-
-def test_the_models_of_a_run_have_bars_of_their_own(world, server):
-    world.models({name: model(server.url) | {"model": name} for name in ("m1", "m2")})
-    server.delay = 0.3
-    terminal = Terminal(world, "run", "--until", "responses")
-    seen = plain(terminal.read())
-    terminal.close()
-    assert all(re.search(rf"{name} on value_alignment .*?\d+/\d+", seen) for name in ("m1", "m2")), seen
+    assert done.stdout == "" and "harmonized_wave" not in done.stderr

@@ -3,6 +3,7 @@
 import json
 
 import polars as pl
+import pytest
 from typer.testing import CliRunner
 
 from mpta_pipeline import cli
@@ -10,11 +11,11 @@ from mpta_pipeline.core.storage import Layout
 from tests.cli.command_line import mpta
 
 
-def test_export_writes_what_the_policy_lets_out_and_nothing_else(world, server, tmp_path):
+@pytest.mark.usefixtures("finished")
+def test_export_writes_what_the_policy_lets_out_and_nothing_else(world, tmp_path):
     """One command, both formats; what surveys.yaml forbids since the personas were made stays on this machine."""
-    early = mpta(world, "export", str(tmp_path / "early"))
+    early = mpta(world, "export", str(tmp_path / "early"), MPTA_DATA_DIR=str(tmp_path / "empty"))
     assert early.returncode == 1 and "mpta run --until panel" in early.stderr
-    assert mpta(world, "run", "--until", "panel").returncode == 0
     done = mpta(world, "export", str(tmp_path / "hub"))
     assert done.returncode == 0, done.stderr
     table = pl.read_parquet(tmp_path / "hub" / "data" / "train-00000-of-00001.parquet")
@@ -33,10 +34,10 @@ def test_export_writes_what_the_policy_lets_out_and_nothing_else(world, server, 
     assert not (tmp_path / "none").exists()
 
 
-def test_the_report_is_published_again_without_a_request(world, server):
-    refused = mpta(world, "report")
+@pytest.mark.usefixtures("finished")
+def test_the_report_is_published_again_without_a_request(world, server, tmp_path):
+    refused = mpta(world, "report", MPTA_DATA_DIR=str(tmp_path / "empty"))
     assert refused.returncode == 1 and "There are no estimates yet" in refused.stderr
-    assert mpta(world, "run").returncode == 0
     calls = server.calls
     Layout.from_env().report.unlink()
     done = mpta(world, "report")

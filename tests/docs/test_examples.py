@@ -123,10 +123,7 @@ def test_commands_within_sentences_exist(page, command):
 def deployment(finished, tmp_path_factory):
     """A copy of the finished deployment for all commands of all pages, in a folder like that of the project."""
     with pytest.MonkeyPatch.context() as patch:
-        made = World(tmp_path_factory.mktemp("pages"), finished.rewind().url)
-        for name, value in made.environment.items():
-            patch.setenv(name, value)
-        finished.copy_to(made)
+        made = finished.copy(tmp_path_factory.mktemp("pages"), patch)
         made.models({"loopback": model(made.url), "my-model": model(made.url) | {"model": "second"}})
         Deployment.from_env().look()
         (made.root / "dagster_home").symlink_to(made.config)

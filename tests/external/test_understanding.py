@@ -465,9 +465,9 @@ def test_look_says_what_was_understood(tmp_path):
     assert "everything by sex" in text["Will be computed"]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_100_000_rows_of_personas(tmp_path, seed):
-    rng, n = np.random.default_rng(seed), 100_000
+@pytest.mark.parametrize(("seed", "n"), [(0, 100_000), (1, 10_000), (2, 10_000)])
+def test_many_rows_of_personas(tmp_path, seed, n):
+    rng = np.random.default_rng(seed)
     frame = pl.DataFrame(
         {
             "respondent_id": [f"p{i // 50}" for i in range(n)],

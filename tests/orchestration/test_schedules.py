@@ -136,10 +136,8 @@ def test_the_refresh_brings_up_to_date_and_the_full_check_finds_everything_in_st
     assert "scores/loopback/sample_myths" in failed.description
 
 
+@pytest.mark.usefixtures("filled")
 def test_a_withdrawal_is_carried_out_by_the_automation(daemon, world, server):
-    world.study(STUDY | {"tasks": {"value_alignment": STUDY["tasks"]["value_alignment"]}})
-    daemon.reload()
-    daemon.settle()
     deployment = Deployment.from_env()
     run(daemon, "release_watch")
     assert daemon.settle() == [], "a confirmed file sets nothing off"

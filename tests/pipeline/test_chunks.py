@@ -51,15 +51,22 @@ def small(monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_ROWS", ROWS)
 
 
-@pytest.fixture
-def chunked(finished, world, server, small):
+@pytest.fixture(scope="module")
+def in_chunks(finished, tmp_path_factory):
     """A deployment that ran when its tables were in one file each, and again now that they are in chunks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "CHUNK_ROWS", ROWS)
+        made = finished.changed(tmp_path_factory.mktemp("chunks"), lambda world: forget_records(Deployment.from_env()))
+    assert made.asked == finished.asked, "nothing is asked again"
+    return made
+
+
+@pytest.fixture
+def chunked(finished, in_chunks, world, server, small):
+    """That deployment, and its tables as they were before."""
     before = stored(Deployment.from_env())
-    asked = server.calls
-    forget_records(Deployment.from_env())
-    deployment, _ = bring_up_to_date()
-    assert server.calls == asked, "nothing is asked again"
-    return deployment, before
+    in_chunks.copy_to(world)
+    return Deployment.from_env(), before
 
 
 def test_the_number_of_chunks_follows_from_the_number_of_prompts_alone():
@@ -276,7 +283,7 @@ def test_build_in_parts_gives_the_prompts_of_the_whole(finished, world):
         assert inputs == [digest for _, _, digest in plan.in_chunks(names)] and len(set(inputs)) > 1
 
 
-def test_a_control_and_a_model_of_a_part_of_the_panel_are_asked_in_chunks(world, server, monkeypatch):
+def test_a_control_and_a_model_of_a_part_of_the_panel_are_asked_in_chunks(finished, world, server, monkeypatch):
     """Some chunks have no prompt of the part; what a simulated respondent knows is told chunk by chunk."""
     echo = {"provider": "simulated", "accuracy": 0.8, "accuracy_by": {"sex": {"female": 0.5}}, "panel_share": 0.3}
     world.models({"part": model(server.url) | {"panel_share": 0.3}, "echo": echo})

@@ -16,23 +16,18 @@ from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.run_step import make
 from mpta_pipeline.pipeline.stored import read, stacked
 from mpta_pipeline.publication import withdrawal
-from tests.factories.deployment import STUDY, World, respondents, serving, write_wave
+from tests.factories.deployment import STUDY, respondents, write_wave
 from tests.plain_run import bring_up_to_date
 
 TODAY = date(2026, 11, 23)
 
 
 @pytest.fixture(scope="module")
-def withdrawn(tmp_path_factory):
+def withdrawn(finished, tmp_path_factory):
     """A deployment that has run, one of whose panel withdrew, and that has run again."""
-    with serving() as server, pytest.MonkeyPatch.context() as patch:
-        world = World(tmp_path_factory.mktemp("forget"), server.url)
+    with pytest.MonkeyPatch.context() as patch:
+        world, server = finished.copy(tmp_path_factory.mktemp("forget"), patch), finished.server
         world.study(STUDY | {"conditions": ["persona", "no_persona", "shuffled_any", "group"]})
-        for name, value in world.environment.items():
-            patch.setenv(name, value)
-        for year in (2016, 2018):
-            write_wave(world.surveys, respondents(year))
-        deployment, _ = bring_up_to_date()
         # A superseded release holds the respondent, too.
         changed = respondents(2016).with_columns(educ=pl.when(pl.col("id") <= 5).then(12.0).otherwise("educ"))
         write_wave(world.surveys, changed)
@@ -59,11 +54,12 @@ def withdrawn(tmp_path_factory):
         facts["stored at once"] = withdrawal.tables_with(deployment.layout, who)
         facts["asked before"] = server.asked.copy()
         deployment, made = bring_up_to_date()
-        yield deployment, facts, outcome, made, server
+        facts["asked"] = server.asked.copy()
+        yield deployment, facts, outcome, made
 
 
 def test_no_stored_file_holds_the_respondent_or_their_persona(withdrawn):
-    deployment, facts, outcome, _, _ = withdrawn
+    deployment, facts, outcome, _ = withdrawn
     assert facts["stored before"] >= 6, "the respondent was everywhere before"
     assert facts["stored at once"] == [], "rows go at once, not only with the next run"
     assert {"harmonized", "gold", "groups", "personas", "prompts", "responses", "scores"} <= set(outcome.rows)
@@ -77,7 +73,7 @@ def test_no_stored_file_holds_the_respondent_or_their_persona(withdrawn):
 
 
 def test_every_snapshot_is_without_the_row_and_the_others_keep_their_ids(withdrawn):
-    deployment, facts, _, _, _ = withdrawn
+    deployment, facts, _, _ = withdrawn
     snapshots = list(deployment.layout.raw.glob("gss_extract-2016/*/release.json"))
     assert len(snapshots) == 2, "the superseded release is looked through, too"
     for path in snapshots:
@@ -90,21 +86,21 @@ def test_every_snapshot_is_without_the_row_and_the_others_keep_their_ids(withdra
 
 
 def test_only_what_depends_on_the_wave_is_made_again_and_nobody_else_is_asked_again(withdrawn):
-    deployment, facts, _, made, server = withdrawn
+    deployment, facts, _, made = withdrawn
     assert {n for n in made if n.startswith(("raw_wave", "harmonized_wave"))} == {
         f"raw_wave|{facts['wave']}",
         f"harmonized_wave|{facts['wave']}",
     }
-    asked = server.asked - facts["asked before"]
+    asked = facts["asked"] - facts["asked before"]
     prompts = stacked(deployment, "prompts")
     new = prompts.join(facts["others' prompts"], on="content_hash", how="anti")
     assert sum(asked.values()) == new["content_hash"].n_unique()
-    assert all(server.asked[text] == 1 for text in asked), "what is asked now was never asked before"
+    assert all(facts["asked"][text] == 1 for text in asked), "what is asked now was never asked before"
     assert bring_up_to_date()[1] == []
 
 
 def test_the_answers_that_others_share_stay(withdrawn):
-    deployment, facts, _, _, _ = withdrawn
+    deployment, facts, _, _ = withdrawn
     shared = facts["others' prompts"].filter(pl.col("condition") == "no_persona")
     spec = deployment.models["loopback"]
     held = inference.responses(spec, shared, deployment.layout.ledger("loopback"))
@@ -112,7 +108,7 @@ def test_the_answers_that_others_share_stay(withdrawn):
 
 
 def test_a_new_release_does_not_bring_them_back(withdrawn, tmp_path):
-    deployment, facts, _, _, _ = withdrawn
+    deployment, facts, _, _ = withdrawn
     path = write_wave(tmp_path, respondents(2016).with_columns(pl.lit(9.0).alias("educ")))
     raw = surveys.ingest(path, "gss_extract-2016", deployment.layout, deployment.sources)
     assert facts["who"] not in surveys.respondents(raw)["respondent_id"]
@@ -120,7 +116,7 @@ def test_a_new_release_does_not_bring_them_back(withdrawn, tmp_path):
 
 
 def test_withdrawing_again_says_so_and_does_the_rest(withdrawn):
-    deployment, facts, _, _, _ = withdrawn
+    deployment, facts, _, _ = withdrawn
     again = withdrawal.find(deployment.layout, deployment.sources, facts["who"])
     outcome = withdrawal.forget(deployment.layout, deployment.sources, deployment.models, again, on=date(2027, 1, 1))
     assert outcome.again and outcome.rows == {} and outcome.waves == ("gss_extract-2016",)

@@ -2,10 +2,7 @@
 
 import gzip
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import polars as pl
 import pytest
@@ -16,6 +13,7 @@ from mpta_pipeline.core.errors import PolicyError
 from mpta_pipeline.core.storage import Layout
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.surveys import source_registry
+from tests.cli.command_line import mpta
 
 # As in CONTRIBUTING.md, "Add a survey source".
 CLUB = """
@@ -200,14 +198,7 @@ def test_records_and_what_is_set_aside_are_shown_where_a_person_looks(world):
     (world.config / "concepts" / "odd.yaml").write_text("concept: odd")
     shown = {}
     for command in ("surveys", "doctor"):
-        done = subprocess.run(
-            [sys.executable, "-m", "mpta_pipeline.cli", command],
-            env=os.environ | world.environment | {"COLUMNS": "160"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        done = mpta(world, command)
         shown[command] = done.stdout + done.stderr
     for text in shown.values():
         said = " ".join(text.split())

@@ -12,8 +12,11 @@ from mpta_pipeline.core.errors import DamagedError, SurveyFileError
 from mpta_pipeline.core.provenance import Node, record_path, store
 from mpta_pipeline.core.storage import Layout, read_checked_json, write_checked_json
 from mpta_pipeline.pipeline import integrity
+from mpta_pipeline.pipeline.deployment import Deployment
 from tests.factories import survey_files as make
 from tests.plain_run import bring_up_to_date
+
+pytestmark = pytest.mark.slow
 
 FILES = ("data.parquet", "variables.parquet", "release.json", "current.json")
 
@@ -85,9 +88,10 @@ def test_a_file_that_is_gone_counts_as_damaged(read):
     assert raw.data().height
 
 
+@pytest.mark.usefixtures("finished")
 @pytest.mark.parametrize("lost", ["", "current.json", "*/release.json", "*"])
 def test_snapshots_that_were_deleted_are_made_again_from_the_survey_file(world, server, lost):
-    deployment, _ = bring_up_to_date()
+    deployment = Deployment.from_env()
     calls, harmonized = server.calls, deployment.layout.harmonized("gss_extract-2016")
     before = harmonized.read_bytes()
     for path in (deployment.layout.raw / "gss_extract-2016").glob(lost) if lost else [deployment.layout.raw]:

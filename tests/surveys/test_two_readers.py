@@ -16,7 +16,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from mpta_pipeline.core.errors import SurveyFileError
-from mpta_pipeline.surveys import opening, readers, readstat
+from mpta_pipeline.surveys import opening, packed_sav, readers, readstat
 from tests.factories import skeletons
 from tests.factories import survey_files as make
 from tests.shared_data import FOLDER, needs
@@ -109,6 +109,23 @@ def _same(path: Path, folder: Path, *sizes: int) -> None:
         assert [name for name, _ in by_object] == [name for name, _ in by_column]
         for (_, expected), (_, found) in zip(by_object, by_column, strict=True):
             assert_frame_equal(found, expected, check_exact=True)
+        _same_decoded(info, by_object, folder / f"{path.name}-{size}-decoded", size)
+
+
+def _same_decoded(info, by_object: list[tuple[str, pl.DataFrame]], folder: Path, size: int) -> bool:
+    """Compare what `packed_sav` decodes; return whether it decodes the file."""
+    if info.format != "sav" or info.rows is None or info.forced_encoding:
+        return False
+    folder.mkdir()
+    text = {v.name for v in info.variables if v.text}
+    rows = {"offset": 0, "limit": info.rows, "size": size, "folder": str(folder)}
+    try:
+        readstat.read_packed(str(info.path), info.names, text, every=info.names, **rows)
+    except packed_sav.UnusualError:
+        return False
+    for name, expected in by_object:
+        assert_frame_equal(pl.read_ipc((folder / name).read_bytes()), expected, check_exact=True)
+    return True
 
 
 @pytest.mark.parametrize("form", ["sav", "zsav", "dta"])
@@ -136,6 +153,48 @@ def test_the_producers_files(path, tmp_path):
 def test_whatever_a_sav_holds(how, tmp_path):
     """Parts of one row, of all rows but one, and of more rows than there are."""
     _same(_sav(tmp_path / "x.sav", **how), tmp_path, 1, 7, N - 1, N + 1)
+
+
+@pytest.mark.parametrize("how", [{}, {"row_compress": True}], ids=["plain", "packed"])
+def test_an_ordinary_sav_is_decoded_without_readstat(how, tmp_path):
+    """Texts, dates, fractions, empty and large numbers; a window of 50 words cuts blocks from their raw cells."""
+    path = tmp_path / "x.sav"
+    pyreadstat.write_sav(_frame().with_columns(zero=pl.Series([-0.0, 251.0, 152.0, -32768.0] * (N // 4))), path, **how)
+    info = _described(path)
+    for window in (packed_sav.WINDOW, 50):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(packed_sav, "WINDOW", window)
+            for size in (7, N + 1):
+                folder = tmp_path / f"{window}-{size}"
+                folder.mkdir()
+                by_object = _read(readers._read_in_turns, info, folder / "turns", size)
+                assert _same_decoded(info, by_object, folder / "decoded", size)
+    columns = packed_sav.frames(path, info.names, ["id"], {"text", "code"}, offset=41, limit=5, size=9)
+    assert [column["id"].to_list() for column in columns] == [[41, 42, 43, 44, 45]]
+
+
+@pytest.mark.parametrize("how", [{}, {"row_compress": True}], ids=["plain", "packed"])
+def test_the_decoder_leaves_damaged_files_to_readstat(how, tmp_path):
+    """It never fails otherwise than by saying that a file is unusual; what it decodes has all rows."""
+    rng = random.Random(18)
+    path = tmp_path / "x.sav"
+    pyreadstat.write_sav(_frame(), path, **how)
+    names, whole = _described(path).names, path.read_bytes()
+    decoded = 0
+    for turn in range(150):
+        content = bytearray(whole)
+        for _ in range(1 + turn % 4):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+        if turn % 5 == 0:
+            del content[rng.randrange(len(content)) :]
+        path.write_bytes(content)
+        try:
+            found = packed_sav.frames(path, names, names, {"text", "code"}, offset=0, limit=N, size=25)
+            assert [len(columns["id"]) for columns in found] == [25, 25, 10]
+            decoded += 1
+        except packed_sav.UnusualError:
+            pass
+    assert 20 < decoded < 150
 
 
 @pytest.mark.parametrize("version", [8, 10, 12, 13, 14, 15])

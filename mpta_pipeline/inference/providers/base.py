@@ -175,6 +175,11 @@ class Provider(ABC):
         return next(iter(self.thinking_switches), "none")
 
     @classmethod
+    def in_flight(cls, spec: ModelSpec) -> int:
+        """Return the number of requests that may be in flight at once."""
+        return cls.concurrency or spec.connections
+
+    @classmethod
     def check_available(cls, spec: ModelSpec) -> None:
         """Check what the model needs on this machine.
 

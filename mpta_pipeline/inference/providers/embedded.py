@@ -1,12 +1,18 @@
-"""The embedded model: llama.cpp's own server on loopback inside this process, started and stopped by the engine.
+"""The embedded model: llama.cpp's own servers on loopback inside this process, started and stopped by the engine.
 
-Responses are bit-identical from run to run. llama.cpp reuses the longest prefix that a prompt shares with the previous
-one. Because the order of a sum depends on how many tokens are evaluated at once, a response would depend on earlier
-requests. Therefore the reused prefix is pinned: a new prefix is evaluated alone from an erased slot, and it is sent
-again before every prompt, which cuts the slot back to the prefix and evaluates the prefix's last token alone. Each
-prompt then starts from the same state. Measured on 2 cores, log-probabilities were bit-identical in any order, for any
-subset, and on fresh servers. A prompt's prefix is its system message (the persona) or, without one, the first paragraph
-of the user's message.
+A response depends on its prompt alone, bit by bit. Two things would make it depend on more:
+
+* llama.cpp reuses the longest prefix that a prompt shares with the previous one, and the order of a sum depends on how
+  many tokens are evaluated at once. Therefore the reused prefix is pinned: a new prefix is evaluated alone from an
+  erased slot, and it is sent again before every prompt, which cuts the slot back to the prefix and evaluates the
+  prefix's last token alone. Each prompt then starts from the same state. A prompt's prefix is its system message (the
+  persona) or, without one, the first paragraph of the user's message.
+* Attention of a single token over more than 256 others is divided among threads, which changes the order of a sum.
+  Therefore single tokens are evaluated by one thread (measured: with 1 and 2 threads, responses differed from 272
+  tokens on; with one thread for single tokens and 1, 2 or 3 for prompts they did not).
+
+Threads of one server wait for each other several hundred times per prompt. Therefore each thread is a server of its
+own, with a persona of its own (docs/decisions/0037-one-server-per-thread.md).
 """
 
 from __future__ import annotations
@@ -14,9 +20,10 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -34,6 +41,9 @@ if TYPE_CHECKING:
     from mpta_pipeline.inference.models import ModelSpec
 
 T = TypeVar("T")
+_EVALUATION = 2  # part of the model's name in its responses; raise it if their bits change although the weights do not
+_MOST_SERVERS = 16
+_RESERVED = 2**29  # bytes of a server beside its weights: context and buffers
 _MARK = "\u2402mark\u2403"  # stands for what follows the prefix, to find its place in the chat template
 
 
@@ -46,6 +56,8 @@ class EmbeddedOptions(ProviderOptions):
         quantization: `q8_0` re-quantizes the weights once (on CPUs 1.6 times as fast as q4_1).
         context: Tokens of context.
         threads: Threads; null for one per core.
+        servers: Personas that are evaluated side by side, each by a server with its share of the threads. Null: one per
+            thread, fewer if that would take more than half of the free memory. Responses do not depend on it.
     """
 
     file: str = Field(default="", validate_default=True)
@@ -53,6 +65,7 @@ class EmbeddedOptions(ProviderOptions):
     quantization: Literal["q8_0"] | None = None
     context: int = Field(default=4096, ge=256)
     threads: int | None = Field(default=None, ge=1)
+    servers: int | None = Field(default=None, ge=1)
 
     @field_validator("file")
     @classmethod
@@ -77,6 +90,57 @@ def _options_of(spec: ModelSpec) -> EmbeddedOptions:
     return spec.options
 
 
+def _threads_of(spec: ModelSpec) -> int:
+    return _options_of(spec).threads or os.cpu_count() or 1
+
+
+@lru_cache(maxsize=64)  # free memory changes, and the number of servers must not change within a run
+def _servers_that_fit(path: Path, threads: int) -> int:
+    """Return how many servers, each with weights of its own, take at most half of the free memory: one per thread."""
+    each = 2 * path.stat().st_size + _RESERVED
+    return max(1, min(threads, _MOST_SERVERS, _free_memory() // 2 // each))
+
+
+def _free_memory() -> int:
+    """Return bytes that programs can have; half of the machine's if it does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (ValueError, OSError, AttributeError):
+        return 0
+
+
+@dataclass
+class _Server:
+    """One server, which evaluates one request at a time.
+
+    Attributes:
+        server: xllamacpp's object.
+        address: Its address on loopback.
+        prefix: The pinned prefix; None if the slot's state is unknown.
+        tokens: The pinned prefix's tokens.
+        lock: Held during a request.
+    """
+
+    server: Any
+    address: str
+    prefix: tuple[str | None, str] | None = None
+    tokens: list[int] = field(default_factory=list)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def through(self, call: Call) -> Call:
+        """Return calls to this server."""
+
+        def own(path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T]) -> Awaitable[T]:
+            return call(self.address + path, body, read)
+
+        return own
+
+
 class Embedded(OpenAI):
     """SmolLM2 from its package, or any .gguf file."""
 
@@ -87,7 +151,6 @@ class Embedded(OpenAI):
     Options = EmbeddedOptions
     unused_fields = ("base_url", "key_env", "batch", "slots")
     in_process = True
-    concurrency = 1
     prefill_rate = 400.0  # measured on two cores, Q8_0
     root_has_version = False
     retries = False
@@ -95,8 +158,9 @@ class Embedded(OpenAI):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
-        self._prefix: tuple[str | None, str] | None = None
-        self._tokens: list[int] = []
+        self._servers: list[_Server] = []
+        self._start: Callable[[], Any] = lambda: None
+        self._starting = asyncio.Lock()
         self._name = ""
         self.option_method = "grammar"
 
@@ -107,6 +171,12 @@ class Embedded(OpenAI):
     def listing_path(self) -> str:
         """Return the path below the server's root."""
         return "/v1/models"
+
+    @classmethod
+    def in_flight(cls, spec: ModelSpec) -> int:
+        """Return the number of servers."""
+        own = _options_of(spec)
+        return own.servers or _servers_that_fit(weights_of(spec).path, _threads_of(spec))
 
     @classmethod
     def check_available(cls, spec: ModelSpec) -> None:
@@ -125,7 +195,7 @@ class Embedded(OpenAI):
 
     @asynccontextmanager
     async def running(self, cache_dir: Path) -> AsyncIterator[str]:
-        """Start the server, and stop it afterwards in any case.
+        """Start the first server; stop all afterwards in any case.
 
         Raises:
             ModelError: The runtime or the weights are missing or cannot be loaded.
@@ -144,42 +214,60 @@ class Embedded(OpenAI):
             ) from None
         weights = weights_of(spec)
         path = await asyncio.to_thread(ready, spec.name, weights, cache_dir)
-        self._name = f"{path.stem} xllamacpp {importlib.metadata.version('xllamacpp')}"
-        server: Any = await asyncio.to_thread(_start, xllamacpp, spec, path)
+        version = importlib.metadata.version("xllamacpp")
+        self._name = f"{path.stem} xllamacpp {version} evaluation {_EVALUATION}"
+        self._start = partial(_start, xllamacpp, spec, path)
         try:
-            yield server.listening_address
+            yield (await self._started()).address
         finally:
-            self._prefix = None
-            # Deleting the object stops the server's threads (0.1 s).
-            del server
+            # Deleting the objects stops the servers' threads (0.1 s).
+            for one in self._servers:
+                one.server = None
+            self._servers.clear()
+
+    async def _started(self) -> _Server:
+        server: Any = await asyncio.to_thread(self._start)
+        self._servers.append(_Server(server, server.listening_address))
+        return self._servers[-1]
 
     async def complete(self, request: ModelRequest, call: Call) -> ModelResponse:
         """Pin the prefix, then send the prompt; after a failure repeat both, because the slot's state is unknown."""
-        for _ in range(self.spec.attempts - 1):
-            try:
-                return await self._pinned(request, call)
-            except ProviderError as error:
-                if error.kind is not ErrorKind.SERVER:
-                    raise
-        return await self._pinned(request, call)
+        server = await self._free_server(_prefix_of(request))
+        async with server.lock:
+            call = server.through(call)
+            for _ in range(self.spec.attempts - 1):
+                try:
+                    return await self._pinned(request, server, call)
+                except ProviderError as error:
+                    if error.kind is not ErrorKind.SERVER:
+                        raise
+            return await self._pinned(request, server, call)
 
-    async def _pinned(self, request: ModelRequest, call: Call) -> ModelResponse:
+    async def _free_server(self, prefix: tuple[str | None, str]) -> _Server:
+        """Return the free server that has pinned the prefix, else any free one; start another if none is free."""
+        async with self._starting:
+            free = [one for one in self._servers if not one.lock.locked()]
+            if not free and len(self._servers) < self.in_flight(self.spec):
+                return await self._started()
+        # A request beyond the workers' own, such as the engine's check whether the model still answers, waits.
+        return min(free or self._servers, key=lambda one: (one.prefix != prefix, one.prefix is not None))
+
+    async def _pinned(self, request: ModelRequest, server: _Server, call: Call) -> ModelResponse:
         prefix = _prefix_of(request)
-        if prefix != self._prefix:
-            self._prefix = None
-            self._tokens = await self._tokenise(prefix, call)
-            await self._evaluate(call, cached=False)
-            self._prefix = prefix
-        await self._evaluate(call, cached=True)
+        if prefix != server.prefix:
+            server.prefix = None
+            server.tokens = await self._tokenise(prefix, call)
+            await self._evaluate(server, call, cached=False)
+        server.prefix = None  # until the response is there, the slot's state is unknown
+        await self._evaluate(server, call, cached=True)
         path, body = self.path_and_body(request)
-        try:
-            if request.elicitation == "option_logprob":
-                # The prompt is evaluated once from the prefix; each option then cuts the slot back to it.
-                return await self.score_options(request, call)
-            return await call(path, body, partial(self.read_response, request))
-        except BaseException:
-            self._prefix = None  # the slot's state is unknown
-            raise
+        if request.elicitation == "option_logprob":
+            # The prompt is evaluated once from the prefix; each option then cuts the slot back to it.
+            response = await self.score_options(request, call)
+        else:
+            response = await call(path, body, partial(self.read_response, request))
+        server.prefix = prefix
+        return response
 
     def path_and_body(self, request: ModelRequest) -> tuple[str, dict[str, Any]]:
         """Return the OpenAI format below /v1."""
@@ -207,10 +295,10 @@ class Embedded(OpenAI):
         body = {"content": text, "add_special": True, "parse_special": True}
         return await call("/tokenize", body, _field("tokens", list))
 
-    async def _evaluate(self, call: Call, *, cached: bool) -> None:
+    async def _evaluate(self, server: _Server, call: Call, *, cached: bool) -> None:
         """Evaluate the prefix alone: from an erased slot, or only its last token on the cached rest."""
-        if self._tokens:
-            body = {"prompt": self._tokens, "n_predict": 0, "temperature": 0, "cache_prompt": cached}
+        if server.tokens:
+            body = {"prompt": server.tokens, "n_predict": 0, "temperature": 0, "cache_prompt": cached}
             await call("/completion", body, _field("content", str))
 
 
@@ -247,7 +335,8 @@ def _start(xllamacpp: Any, spec: ModelSpec, path: Path) -> Any:
     params.cache_idle_slots = False
     params.warmup = True
     params.ui = False
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _options_of(spec).threads or os.cpu_count() or 1
+    params.cpuparams.n_threads = 1  # for single tokens, see above
+    params.cpuparams_batch.n_threads = max(1, _threads_of(spec) // spec.concurrency)
     try:
         return xllamacpp.Server(params)
     except Exception as failure:

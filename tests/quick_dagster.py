@@ -1,0 +1,57 @@
+"""Spare tests what Dagster spends on SQLite: an engine of SQLAlchemy per query, and migrations per run.
+
+Dagster makes an engine for each query, so that SQLAlchemy compiles every statement again, and asks Alembic to set up a
+database for each run. Here an engine is made once per database, and a new database is copied from an empty one. What is
+stored is the same. Processes that tests start do without this, as those of users do.
+"""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+import tempfile
+from collections import OrderedDict
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+KEPT = 32  # engines; each holds what it has compiled
+
+
+@functools.cache
+def install() -> None:
+    """Install both for the rest of this process."""
+    from dagster._core.storage.event_log.sqlite import sqlite_event_log
+    from dagster._core.storage.runs.sqlite import sqlite_run_storage
+    from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
+    from sqlalchemy import Engine
+
+    make, storage = sqlite_event_log.create_engine, sqlite_event_log.SqliteEventLogStorage
+    set_up, engines = storage._initdb, OrderedDict[str, Engine]()
+    empty: list[bytes] = []
+
+    def create_engine(url: str, **options: Any) -> Engine:
+        # All of these engines open a connection per use (NullPool): a file that goes and comes back is no trouble.
+        key = f"{url} {sorted(options.items(), key=str)}"
+        engines[key] = engines.pop(key, None) or make(url, **options)
+        if len(engines) > KEPT:
+            engines.popitem(last=False)
+        return engines[key]
+
+    def initdb(self: Any, engine: Engine, for_index_shard: bool = False) -> None:
+        path = Path(str(engine.url.database))
+        if for_index_shard or path.exists():
+            set_up(self, engine, for_index_shard)
+        elif empty:
+            path.write_bytes(empty[0])
+        else:
+            set_up(self, engine)
+            with tempfile.TemporaryDirectory() as folder:
+                copy = Path(folder) / "empty.db"
+                with closing(sqlite3.connect(path)) as made:
+                    made.execute("vacuum into ?", (str(copy),))
+                empty.append(copy.read_bytes())
+
+    for module in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
+        module.create_engine = create_engine  # type: ignore[attr-defined]
+    storage._initdb = initdb  # type: ignore[method-assign]
