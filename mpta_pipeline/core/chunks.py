@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.errors import ReplacedError
 from mpta_pipeline.core.hashing import content_hash, digest, hash_uniform
 from mpta_pipeline.core.provenance import (
     Node,
@@ -50,6 +50,14 @@ def chunk_names(rows: int) -> list[str]:
     return [f"{i:04d}-of-{n:04d}" for i in range(n)]
 
 
+def becomes_chunks(record: Record) -> bool:
+    """Whether a table in one file, of an earlier version, has so many rows that it is stored in chunks when it is made.
+
+    Responses and scores have at most one row per prompt, so their prompts are as many or more.
+    """
+    return not record.chunks and (record.rows or 0) > CHUNK_ROWS
+
+
 def chunk_numbers(respondent_ids: pl.Series, n: int) -> pl.DataFrame:
     """Each respondent's chunk among `n`: respondent_id, chunk (from 0)."""
     frame = respondent_ids.unique().to_frame("respondent_id")
@@ -63,13 +71,15 @@ class Chunk:
 
     Attributes:
         name: Its name; the names of a table's chunks sort in their order.
-        inputs: Digest of everything that it is made from; empty to make it in any case.
+        inputs: Digest of everything that it is made from; empty if that cannot be stated.
         make: Makes its rows and the notes for its record.
+        again: Make it in any case.
     """
 
     name: str
     inputs: str
     make: Callable[[], tuple[pl.DataFrame, Mapping[str, Any]]]
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,13 +104,13 @@ class StoredChunk:
         """The rows of the chunk, verified.
 
         Raises:
-            ConfigError: The table was made again since its chunks were listed.
+            ReplacedError: The table was made again since its chunks were listed.
             DamagedError: The file was damaged, as in `provenance.read_table`.
         """
         try:
             return read_table(self.path)
         except FileNotFoundError:
-            raise ConfigError(
+            raise ReplacedError(
                 "A stored table was made again while it was being read",
                 file=self.path,
                 remedy="run it again: it is then made from the new table",
@@ -133,15 +143,15 @@ def write_chunks(path: Path, node: Node, chunks: Sequence[Chunk]) -> Iterator[St
         node: Name of the table and partition.
         chunks: All chunks of the table.
     """
-    known = _by_inputs(path)
+    known = chunks_by_inputs(path)
     for chunk in chunks:
-        found = known.get((chunk.name, chunk.inputs)) if chunk.inputs else None
+        found = known.get((chunk.name, chunk.inputs)) if chunk.inputs and not chunk.again else None
         if found is None:  # whether its bytes are those that were written is looked at when it is read
             found = _write_chunk(path, node, chunk)
         yield found
 
 
-def _by_inputs(path: Path) -> dict[tuple[str, str], StoredChunk]:
+def chunks_by_inputs(path: Path) -> dict[tuple[str, str], StoredChunk]:
     """Name and inputs → chunk, for all that are there, in use or not."""
     found = {}
     for file in listed(chunk_folder(path), "*.parquet"):

@@ -70,6 +70,10 @@ class ConfigError(MptaError):
     """A configuration file or environment variable that cannot be used."""
 
 
+class ReplacedError(ConfigError):
+    """A stored table was made again by another process while it was read part by part."""
+
+
 class TaskError(MptaError):
     """An item file of a task that is absent or does not have the published structure."""
 

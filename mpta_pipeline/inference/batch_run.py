@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
 from typing import Any
 
 import polars as pl
@@ -17,7 +17,7 @@ from mpta_pipeline.inference.ledger import Ledger
 from mpta_pipeline.inference.provider_errors import ErrorKind, ModelUnusableError, ProviderError, redact, shorten
 from mpta_pipeline.inference.providers.base import ModelResponse, Provider
 from mpta_pipeline.inference.recorder import Recorder, record_of
-from mpta_pipeline.inference.requests import ModelRequest, iterate_requests
+from mpta_pipeline.inference.requests import ModelRequest
 
 
 class BatchRun:
@@ -55,15 +55,20 @@ class BatchRun:
         self._texts: dict[str, ModelRequest] = {}
         """Requests with their texts: what is noted of a batch has none."""
 
-    async def run(self, todo: pl.DataFrame, *, cancel: bool) -> None:
+    async def run(self, requests: Iterator[ModelRequest], elicitations: Set[str], *, cancel: bool) -> None:
         """Submit what is not with the provider yet, or `cancel` what is; wait for the batches and record the results.
+
+        Args:
+            requests: The requests without a response, in the order in which they are submitted.
+            elicitations: Their elicitations.
+            cancel: Submit nothing, and cancel open batches.
 
         Raises:
             ModelError: The provider has no batch endpoint for these requests.
             ModelUnusableError: A batch failed as a whole, or does not end.
         """
         endpoint = self.provider.batches()
-        if endpoint is None or todo["elicitation"].is_in(["option_logprob"]).any():
+        if endpoint is None or "option_logprob" in elicitations:
             raise ModelError(
                 f"Model {self.spec.name} cannot process these requests in batches",
                 file=self.spec.source,
@@ -87,7 +92,7 @@ class BatchRun:
             if cancel:
                 await batches.cancel()
             else:
-                self._texts = {request.request_hash: request for request in iterate_requests(todo)}
+                self._texts = {request.request_hash: request for request in requests}
                 batches.know(self._texts)
                 await batches.submit(self._affordable(iter(self._texts.values()), batches.waiting))
             await batches.collect(self._take, self.recorder.writer.sync, self._hopeless, self._judge)

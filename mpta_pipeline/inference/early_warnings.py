@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import polars as pl
 
@@ -127,14 +127,14 @@ class EarlyWarnings:
         return [said == "unparsed" for said in status]
 
     def look_at_earlier(
-        self, requests: pl.DataFrame, ledger: Ledger, complete: Callable[[pl.DataFrame], pl.DataFrame]
+        self, requests: pl.DataFrame, ledger: Ledger, complete: Callable[[pl.DataFrame], Iterator[pl.DataFrame]]
     ) -> None:
         """Check a few responses of earlier runs: if most were cut off, further ones would be as well.
 
         Args:
             requests: All requests of the run.
             ledger: The model's ledger.
-            complete: Adds the texts of some of the requests.
+            complete: Adds the texts of some of the requests; may give them in several frames.
 
         Raises:
             ModelUnusableError: Most were cut off.
@@ -142,7 +142,9 @@ class EarlyWarnings:
         if self.read_status is None:
             return
         some = requests.filter(pl.col("elicitation") != "option_logprob").head(FIRST_LOOK * 4)
-        some = complete(some)
+        if some.is_empty():
+            return
+        some = pl.concat(list(complete(some)))
         settled = ledger.read(some["request_hash"]).filter(pl.col("error").is_null())
         judged = some.join(settled, on="request_hash").head(FIRST_LOOK).select(list(STATUS_INPUT))
         if judged.height < LEAST_JUDGED:

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from mpta_pipeline.core.errors import ModelError, MptaError
+from mpta_pipeline.core.errors import ModelError, MptaError, ReplacedError
 from mpta_pipeline.inference.approvals import waits
 from mpta_pipeline.inference.batch_run import BatchRun
 from mpta_pipeline.inference.batches import any_open
@@ -151,7 +151,10 @@ class Run:
         self.report = RequestReport(spec.name)
         self.parts = prompts if isinstance(prompts, PromptParts) else None
         requests = unique_requests(spec, prompts) if isinstance(prompts, pl.DataFrame) else prompts.requests(keys)
-        self.report.requests = requests.height
+        further = 0 if self.parts is None else self.parts.further(requests)
+        self.answered_elsewhere = further
+        """Requests that have a response and whose prompts are not read."""
+        self.report.requests = requests.height + further
         self.requests, self.report.refusal = split_by_policy(spec, requests)
         self.report.withheld = requests.height - self.requests.height
         self.began = time.perf_counter()
@@ -187,7 +190,7 @@ class Run:
     def start(self, stop: Stop) -> RequestReport:
         """Run; in a thread of its own if the caller already runs an event loop (a notebook)."""
         report = self.report
-        if report.refusal is not None and self.requests.is_empty():
+        if report.refusal is not None and self.requests.is_empty() and not self.answered_elsewhere:
             raise report.refusal
         todo = self._todo()
         if report.reused >= LEAST_JUDGED and not self.cancelling:
@@ -237,7 +240,7 @@ class Run:
         settled = self.ledger.settled(self.requests["request_hash"])
         report = self.report
         skip = settled.answered
-        report.reused = settled.answered.len()
+        report.reused = settled.answered.len() + self.answered_elsewhere
         report.earlier_errors = 0
         if not self.retry_errors:
             report.earlier_errors = settled.failed.len()
@@ -248,9 +251,22 @@ class Run:
                 report.notes.append(note)
         return self.requests.join(skip.to_frame(), on="request_hash", how="anti", maintain_order="left")
 
-    def _with_texts(self, requests: pl.DataFrame) -> pl.DataFrame:
-        """Rows of `self.requests` with their texts, which are read now if the prompts are in parts."""
-        return requests if self.parts is None else self.parts.complete(requests)
+    def _with_texts(self, requests: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        """Rows of `self.requests` with their texts, which are read part by part if the prompts are in parts."""
+        return iter([requests]) if self.parts is None else self.parts.complete(requests)
+
+    def _in_turn(self, requests: pl.DataFrame) -> Iterator[ModelRequest]:
+        """Requests in the order in which they are sent.
+
+        Prompts that were made again meanwhile are not read any more: the run that follows sends what they are now.
+        """
+        for part in [requests] if self.parts is None else self.parts.by_part(requests):
+            try:
+                texts = part if self.parts is None else self.parts.texts(part)
+            except ReplacedError:
+                self.outdated.give_up(part["request_hash"])
+                continue
+            yield from iterate_requests(by_shared_prefix(texts))
 
     def _unsettled(self) -> pl.DataFrame:
         """The requests without a response, as `_todo`, after the report has been filled."""
@@ -266,14 +282,11 @@ class Run:
         check_address(self.spec)
         key = self.spec.key()
         self.secrets = self.spec.secrets(key)
-        todo = by_shared_prefix(self._with_texts(todo))
         self.spending.add_own_budget(self.ledger.totals()["cost"])
-        if self.spec.price is not None:
-            self.report.cost = 0.0
-            self.report.estimated_cost = sum(self.spending.estimate(r, typical=True) for r in iterate_requests(todo))
+        self._look_at_texts(todo)
         self.recorder = Recorder(self.writer, self.report, self.spending, self.early_warnings, self.secrets)
         self.total = todo.height
-        self.outdated = OutdatedRequests(self.look_again, todo)
+        self.outdated = OutdatedRequests(self.look_again, todo, self._in_turn)
         self.began = time.perf_counter()
         async with (
             open_endpoint(self.spec, self.provider, self.cache_dir, key, self.secrets) as self.client,
@@ -289,15 +302,30 @@ class Run:
                     still_wanted=self.outdated.still_wanted,
                 )
                 try:
-                    await batch_run.run(todo, cancel=self.cancelling)
+                    await batch_run.run(self._in_turn(todo), set(todo["elicitation"]), cancel=self.cancelling)
                 finally:
                     self._note_budget()
             else:
-                self.others = _shortest_and_longest(todo)
-                await self._send_all(iterate_requests(todo))
+                await self._send_all(self._in_turn(todo))
                 while self.spending.exceeded is None and (again := await self.outdated.wanted_again()) is not None:
                     await self._send_all(again)
         self._note_superseded()
+
+    def _look_at_texts(self, todo: pl.DataFrame) -> None:
+        """Estimate the cost, and find the shortest and longest prompts, before anything is sent."""
+        priced, tries = self.spec.price is not None, not self.spec.batch
+        if not priced and not tries:
+            return
+        cost, ends = 0.0, []
+        for part in self._with_texts(todo):
+            if priced:
+                cost += sum(self.spending.estimate(request, typical=True) for request in iterate_requests(part))
+            if tries:
+                ends.append(_shortest_and_longest(part))
+        if priced:
+            self.report.cost, self.report.estimated_cost = 0.0, cost
+        if tries:
+            self.others = list(iterate_requests(_shortest_and_longest(pl.concat(ends))))
 
     def _note_budget(self) -> None:
         if self.spending.exceeded is not None:
@@ -678,12 +706,12 @@ def _by_group(requests: Iterator[ModelRequest], most: int | None) -> Iterator[li
             yield piece
 
 
-def _shortest_and_longest(todo: pl.DataFrame) -> list[ModelRequest]:
+def _shortest_and_longest(todo: pl.DataFrame) -> pl.DataFrame:
     """Return requests by length of their prompts: from each end more than may fail at first."""
     length = pl.col("user").str.len_bytes() + pl.col("system").str.len_bytes().fill_null(0)
     n = FIRST_FAILURES + 1
     ends = pl.concat([todo.bottom_k(n, by=length), todo.top_k(n, by=length)]).unique("request_hash")
-    return list(iterate_requests(ends.sort(length, "request_hash")))
+    return ends.sort(length, "request_hash")
 
 
 def _first_error(group: BaseException) -> BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import polars as pl
@@ -28,24 +29,29 @@ class Load(NamedTuple):
     price: float | None
 
 
-def load_of(spec: ModelSpec, requests: pl.DataFrame) -> Load:
+def load_of(spec: ModelSpec, requests: Iterable[pl.DataFrame]) -> Load:
     """Estimate what a model's requests take, at four bytes per token.
 
     Args:
         spec: The model.
-        requests: Rows of `unique_requests`.
+        requests: Rows of `unique_requests`, in any number of frames.
     """
+    sent, received, made = 0.0, 0, 0
+    for part in requests:
+        prompt, completion, calls = part.select(*_sums(spec)).row(0)
+        sent, received, made = sent + prompt, received + int(completion), made + int(calls)
+    prompt_tokens = int(sent)
+    price = None if spec.price is None else spec.price.of(prompt_tokens, received, batch=spec.batch)
+    return Load(made, prompt_tokens, received, price)
+
+
+def _sums(spec: ModelSpec) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
+    """Tokens to send, tokens of the responses, and HTTP calls."""
     length = pl.col("system").str.len_bytes().fill_null(0) + pl.col("user").str.len_bytes()
     response = pl.col("elicitation").replace_strict(
         {e: spec.tokens_for(e) for e in spec.elicitations}, return_dtype=pl.Int64
     )
     # As `requests.calls_needed`, by table operation.
     times = pl.when(pl.col("elicitation") == "option_logprob").then(pl.col("options").list.len() + 1).otherwise(1)
-    prompt, completion, calls = requests.select(
-        prompt=((length / TYPICAL_BYTES_PER_TOKEN + _TEMPLATE_TOKENS) * times).sum(),
-        response=(response * times).sum(),
-        calls=times.sum(),
-    ).row(0)
-    prompt, completion = int(prompt), int(completion)
-    price = None if spec.price is None else spec.price.of(prompt, completion, batch=spec.batch)
-    return Load(int(calls), prompt, completion, price)
+    prompt = ((length / TYPICAL_BYTES_PER_TOKEN + _TEMPLATE_TOKENS) * times).sum()
+    return prompt.alias("prompt"), (response * times).sum().alias("response"), times.sum().alias("calls")

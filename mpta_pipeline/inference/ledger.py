@@ -99,6 +99,10 @@ class Ledger:
         failed = found["error"].is_not_null()
         return Settled(found.filter(~failed)["request_hash"], found.filter(failed)["request_hash"])
 
+    def height(self) -> int:
+        """Number of records, repeated ones included. Reads no record of a part."""
+        return int(self._collect(["request_hash"], lambda records: records.select(pl.len())).item())
+
     def totals(self) -> dict[str, float]:
         """Return totals of all records: answers, errors, tokens, US dollars, mean seconds per response (0 if none).
 

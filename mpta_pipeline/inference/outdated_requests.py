@@ -33,13 +33,21 @@ class OutdatedRequests:
     Args:
         look_again: Says what is wanted now; without it, everything stays wanted.
         requests: The requests that the run is to send.
+        in_turn: Gives some of them with their texts, in the order in which they are sent.
     """
 
-    def __init__(self, look_again: LookAgain | None, requests: pl.DataFrame) -> None:
+    def __init__(
+        self,
+        look_again: LookAgain | None,
+        requests: pl.DataFrame,
+        in_turn: Callable[[pl.DataFrame], Iterator[ModelRequest]] = iterate_requests,
+    ) -> None:
         self._look_again = look_again
         self._requests = requests
+        self._in_turn = in_turn
         self._outdated: frozenset[str] = frozenset()
         self._skipped: dict[str, None] = {}
+        self._given_up: set[str] = set()
         self._asked_for = 0
         self._next_look = time.perf_counter()
         self._latest_look = self._next_look + LOOK_SECONDS
@@ -51,7 +59,11 @@ class OutdatedRequests:
 
     def __len__(self) -> int:
         """Number of requests that were skipped."""
-        return len(self._skipped)
+        return len(self._given_up.union(self._skipped))
+
+    def give_up(self, request_hashes: pl.Series) -> None:
+        """Count requests as skipped whose texts cannot be read any more."""
+        self._given_up.update(request_hashes)
 
     async def skip(self, request: ModelRequest) -> bool:
         """Whether not to send a request. Looks again if the last look was a chunk of requests or seconds ago."""
@@ -83,12 +95,12 @@ class OutdatedRequests:
             return None
         async with self._lock:
             await self._look()
-        again = [key for key in self._skipped if key not in self._outdated]
+        again = [key for key in self._skipped if key not in self._outdated and key not in self._given_up]
         if not again:
             return None
         for key in again:
             del self._skipped[key]
-        return iterate_requests(self._requests.filter(pl.col("request_hash").is_in(again)))
+        return self._in_turn(self._requests.filter(pl.col("request_hash").is_in(again)))
 
     async def _look(self) -> None:
         assert self._look_again is not None

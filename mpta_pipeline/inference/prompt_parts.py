@@ -6,12 +6,13 @@ and records of the ledger are spread over the parts in one pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
+from mpta_pipeline.core.provenance import verify
 from mpta_pipeline.core.storage import write_parquet
 from mpta_pipeline.core.tables import RESPONSES
 from mpta_pipeline.inference.ledger import Ledger
@@ -28,10 +29,21 @@ class PromptParts:
     Attributes:
         spec: The model.
         parts: Each reads the PROMPTS rows of one part.
+        settled: Hashes (`short_hashes`) of the requests of further parts that are not read, because each of their
+            requests has a response.
     """
 
     spec: ModelSpec
     parts: Sequence[Callable[[], pl.DataFrame]]
+    settled: pl.Series = field(default_factory=lambda: pl.Series([], dtype=pl.UInt64))
+
+    def further(self, requests: pl.DataFrame) -> int:
+        """How many requests only the parts have that are not read.
+
+        Args:
+            requests: The requests of the others.
+        """
+        return self.settled.len() - int(self.settled.is_in(short_hashes(requests["request_hash"]).implode()).sum())
 
     def requests(self, keys: Path | None = None) -> pl.DataFrame:
         """One row per request: `_KEY` and the first part that has it, in the order of the parts.
@@ -40,6 +52,9 @@ class PromptParts:
             keys: Folder to write what `PartResponses` needs of each part.
         """
         found = []
+        if not self.parts:
+            schema = {"request_hash": pl.String, "elicitation": pl.String, "data_use": pl.String, "survey": pl.String}
+            return pl.DataFrame(schema={**schema, "part": pl.UInt32})
         for number, read in enumerate(self.parts):
             prompts = read()
             prompts = prompts.with_columns(request_hashes(self.spec, prompts))
@@ -59,14 +74,23 @@ class PromptParts:
             )
         )
 
-    def complete(self, requests: pl.DataFrame) -> pl.DataFrame:
-        """Rows of `requests`, with the texts: as `unique_requests` of all parts has them."""
-        found = [self._texts(int(number), requests) for number in requests["part"].unique().sort()]
-        return pl.concat(found) if found else unique_requests(self.spec, self.parts[0]().clear())
+    def complete(self, requests: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        """Rows of `requests` with the texts, as `unique_requests` of all parts has them, one part after the other."""
+        return map(self.texts, self.by_part(requests))
 
-    def _texts(self, number: int, requests: pl.DataFrame) -> pl.DataFrame:
-        wanted = requests.filter(pl.col("part") == number).select("request_hash", "data_use", "survey")
-        texts = unique_requests(self.spec, self.parts[number]())
+    @staticmethod
+    def by_part(requests: pl.DataFrame) -> list[pl.DataFrame]:
+        """Rows of `requests`, divided by the part that has their texts."""
+        return requests.sort("part", maintain_order=True).partition_by("part", maintain_order=True)
+
+    def texts(self, requests: pl.DataFrame) -> pl.DataFrame:
+        """Requests of one part with their texts, in the order of the part.
+
+        Raises:
+            ReplacedError: The prompts were made again since.
+        """
+        texts = unique_requests(self.spec, self.parts[int(requests["part"][0])]())
+        wanted = requests.select("request_hash", "data_use", "survey")
         own = texts.drop("data_use", "survey").join(wanted, on="request_hash", maintain_order="left")
         return own.select(texts.columns)
 
@@ -89,7 +113,10 @@ class PartResponses:
             for number in range(len(parts.parts))
         ]
         self._ledger = Ledger(ledger)
-        self._ledger.spread(pl.concat(wanted), self._records)
+        self.records = self._ledger.height()
+        """Number of records of the ledger; any that come meanwhile are not counted."""
+        if wanted:
+            self._ledger.spread(pl.concat(wanted), self._records)
 
     def read(self, number: int) -> pl.DataFrame:
         """RESPONSES of one part, as `responses` gives them."""
@@ -98,6 +125,28 @@ class PartResponses:
         columns = [c for c in RESPONSES.schema if c in records.columns]
         frame = keyed.join(records.select(columns), on="request_hash", how="inner")
         return RESPONSES.conform(frame.with_columns(model=pl.lit(self._spec.name)).select(list(RESPONSES.schema)))
+
+    def asked(self, number: int) -> int:
+        """The number of prompts of one part."""
+        return int(pl.scan_parquet(_keys_of(self._folder, number)).select(pl.len()).collect().item())
+
+
+def settled_requests(files: Iterable[Path]) -> pl.Series:
+    """`short_hashes` of the requests in stored RESPONSES.
+
+    Raises:
+        DamagedError: A file is not as it was written.
+    """
+    found = []
+    for file in files:
+        verify(file)
+        found.append(short_hashes(pl.read_parquet(file, columns=["request_hash"])["request_hash"]))
+    return pl.concat(found).unique() if found else pl.Series([], dtype=pl.UInt64)
+
+
+def short_hashes(request_hashes: pl.Series) -> pl.Series:
+    """64 bits of each hash, each once: enough to count ten million requests, in an eighth of the memory."""
+    return request_hashes.hash().unique()
 
 
 def _keys_of(folder: Path, number: int) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +13,11 @@ import polars as pl
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.labels import CONTROL
 from mpta_pipeline.core.tables import RESPONSES
-from mpta_pipeline.inference.estimates import TYPICAL_BYTES_PER_TOKEN, load_of
+from mpta_pipeline.inference.estimates import TYPICAL_BYTES_PER_TOKEN, Load, load_of
 from mpta_pipeline.inference.ledger import Ledger, LedgerCheck
 from mpta_pipeline.inference.measured_speed import measured_speed
 from mpta_pipeline.inference.models import ModelSpec
+from mpta_pipeline.inference.prompt_parts import PromptParts
 from mpta_pipeline.inference.requests import request_hashes, split_by_policy, unique_requests
 
 ASSUMED_RANGE = (0.5, 4.0)  # times the assumed time: another processor, or one that others use
@@ -60,17 +62,28 @@ class Plan:
         return asdict(self)
 
 
-def plan(spec: ModelSpec, prompts: pl.DataFrame, ledger: Path) -> Plan:
-    """Return calls, tokens, price and time of a run before anything is sent. Read-only; sends no request."""
-    requests = unique_requests(spec, prompts)
+def plan(spec: ModelSpec, prompts: pl.DataFrame | PromptParts, ledger: Path) -> Plan:
+    """Return calls, tokens, price and time of a run before anything is sent. Read-only; sends no request.
+
+    Of prompts in parts, only the hashes are held, and the texts of one part at a time.
+    """
+    parts = prompts if isinstance(prompts, PromptParts) else None
+    requests = unique_requests(spec, prompts) if isinstance(prompts, pl.DataFrame) else prompts.requests()
     allowed, _ = split_by_policy(spec, requests)
     store = Ledger(ledger)
     settled = store.settled(allowed["request_hash"])
     todo = allowed.join(
         pl.concat([settled.answered, settled.failed]).to_frame(), on="request_hash", how="anti", maintain_order="left"
     )
-    load = load_of(spec, todo)
-    time = _time(spec, store, todo, load.calls, load.prompt_tokens)
+    shared: list[pl.DataFrame] = []
+
+    def texts() -> Iterator[pl.DataFrame]:
+        for part in [todo] if parts is None else parts.complete(todo):
+            shared.append(_shared(part))
+            yield part
+
+    load = load_of(spec, texts())
+    time = _time(spec, store, todo.height, shared, load)
     return Plan(
         model=spec.name,
         requests=requests.height,
@@ -97,17 +110,18 @@ class _Time(NamedTuple):
     measured: int
 
 
-def _time(spec: ModelSpec, ledger: Ledger, todo: pl.DataFrame, calls: int, prompt_tokens: int) -> _Time:
+def _time(spec: ModelSpec, ledger: Ledger, todo: int, shared: Sequence[pl.DataFrame], load: Load) -> _Time:
+    calls, prompt_tokens = load.calls, load.prompt_tokens
     rate = spec.provider_class.prefill_rate
     speed = measured_speed(ledger, one_by_one=rate is not None)
     if not calls:
         return _Time(0.0, 0.0, 0.0, 0 if speed is None else speed.responses)
     if rate is not None:
         if speed is None:
-            seconds = _assumed_seconds(spec, todo, calls, prompt_tokens, rate)
+            seconds = _assumed_seconds(spec, shared, calls, prompt_tokens, rate)
             return _Time(seconds, seconds * ASSUMED_RANGE[0], seconds * ASSUMED_RANGE[1], 0)
-        longer = prompt_tokens / todo.height / speed.prompt_tokens if speed.prompt_tokens else 1.0
-        n = todo.height * longer
+        longer = prompt_tokens / todo / speed.prompt_tokens if speed.prompt_tokens else 1.0
+        n = todo * longer
         return _Time(n * speed.seconds, n * speed.low, n * speed.high, speed.responses)
     least = calls * 60.0 / spec.requests_per_minute if spec.requests_per_minute else 0.0
     if spec.tokens_per_minute:
@@ -120,14 +134,19 @@ def _time(spec: ModelSpec, ledger: Ledger, todo: pl.DataFrame, calls: int, promp
     return _Time(seconds, low, high, speed.responses)
 
 
-def _assumed_seconds(spec: ModelSpec, todo: pl.DataFrame, calls: int, prompt_tokens: int, rate: float) -> float:
+def _shared(requests: pl.DataFrame) -> pl.DataFrame:
+    """Bytes of the system messages of each group: `all`, and the longest (`one`)."""
+    length = pl.col("system").str.len_bytes().fill_null(0)
+    return requests.group_by("group").agg(length.sum().alias("all"), length.max().alias("one"))
+
+
+def _assumed_seconds(
+    spec: ModelSpec, shared: Sequence[pl.DataFrame], calls: int, prompt_tokens: int, rate: float
+) -> float:
     """Seconds of a model in this process that has not answered yet: its provider's rate on an idle machine."""
     # A prefix is evaluated once per group: subtract it for all but the first prompt of the group.
-    shared = todo.group_by("group").agg(
-        pl.col("system").str.len_bytes().fill_null(0).sum().alias("all"),
-        pl.col("system").str.len_bytes().fill_null(0).max().alias("one"),
-    )
-    saved = float((shared["all"] - shared["one"].fill_null(0)).sum()) / TYPICAL_BYTES_PER_TOKEN
+    groups = pl.concat(shared).group_by("group").agg(pl.col("all").sum(), pl.col("one").max())
+    saved = float((groups["all"] - groups["one"].fill_null(0)).sum()) / TYPICAL_BYTES_PER_TOKEN
     return max(prompt_tokens - saved, 0.0) / rate + spec.provider_class.seconds_per_call * calls
 
 
@@ -181,3 +200,8 @@ def withdraw_all(ledger: Path) -> int:
 def verify(ledger: Path) -> LedgerCheck:
     """Read a model's whole ledger and verify its checksums; a missing ledger counts as empty."""
     return Ledger(ledger).verify()
+
+
+def ledger_height(ledger: Path) -> int:
+    """Number of records in a model's ledger, repeated ones included."""
+    return Ledger(ledger).height()

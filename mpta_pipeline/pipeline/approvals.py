@@ -12,8 +12,8 @@ from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.core.storage import listed
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.graph import model_tasks
-from mpta_pipeline.pipeline.steps.inference import as_permitted, prompts_for
-from mpta_pipeline.pipeline.stored import made, read
+from mpta_pipeline.pipeline.steps.inference import planned_prompts
+from mpta_pipeline.pipeline.stored import made
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,10 @@ def unsent(
         permission = deployment.spending_permission(pair.model)
         if waiting and permission.granted:
             continue
-        prompts = as_permitted(
-            read(deployment, "prompts", pair.task),
-            read(deployment, "personas"),
-            deployment.permitted_use("codebook"),
-        )
         try:
-            told = prompts_for(spec, prompts, deployment)
-            planned = inference.plan(spec, told, deployment.layout.ledger(pair.model))
+            planned = inference.plan(
+                spec, planned_prompts(deployment, spec, [pair.task]), deployment.layout.ledger(pair.model)
+            )
         except ModelError:  # it cannot be asked these prompts; a run says why, and sends nothing
             continue
         if planned.calls:

@@ -16,7 +16,7 @@ import polars as pl
 from pydantic import BaseModel
 
 from mpta_pipeline import harmonize, inference, surveys
-from mpta_pipeline.core.chunks import StoredChunk
+from mpta_pipeline.core.chunks import StoredChunk, chunks_by_inputs
 from mpta_pipeline.core.errors import DamagedError
 from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Node, Record, read_table
@@ -164,6 +164,10 @@ class Inputs:
     def previous_record(self) -> Record | None:
         """The record of the table as it was stored before."""
         return made(self._deployment, self.node)
+
+    def previous_chunks(self) -> dict[tuple[str, str], StoredChunk]:
+        """Name and digest of its inputs → chunk of the table as it was stored before, or left by a run that ended."""
+        return chunks_by_inputs(path_of(self._deployment, self.node))
 
     def snapshots(self) -> list[surveys.RawWave]:
         """The raw snapshots of the wave's files as they were read last, which belong to the table raw_wave."""

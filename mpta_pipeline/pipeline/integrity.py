@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -34,9 +35,9 @@ from mpta_pipeline.pipeline import approvals, graph
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.held_releases import of_wave
 from mpta_pipeline.pipeline.staleness import is_current
-from mpta_pipeline.pipeline.steps.inference import as_permitted
+from mpta_pipeline.pipeline.steps.inference import permitted_prompts
 from mpta_pipeline.pipeline.steps.surveys import part_of
-from mpta_pipeline.pipeline.stored import made, path_of, read
+from mpta_pipeline.pipeline.stored import made, path_of, reduced
 from mpta_pipeline.publication import warehouse
 
 Severity = Literal["error", "decide", "warn"]
@@ -241,7 +242,8 @@ def _ledgers(deployment: Deployment) -> Iterator[Finding]:
         )
     for pair in graph.model_tasks(deployment):
         if made(deployment, Node("responses", str(pair))) is not None:
-            wanted = read(deployment, "responses", str(pair))["request_hash"].unique()
+            found = reduced(deployment, "responses", str(pair), lambda part: part.select("request_hash").unique())
+            wanted = found["request_hash"].unique()
             settled = Ledger(deployment.layout.ledger(pair.model)).settled(wanted)
             lost = wanted.len() - settled.answered.len() - settled.failed.len()
             problem = f"{lost} answer(s) of the table are not in the ledger and would be requested again"
@@ -292,6 +294,7 @@ def _policy(deployment: Deployment) -> Iterator[Finding]:
     """Find prompts that wait for a permission or an approval, and answers to prompts that may not be sent any more."""
     for unsent in approvals.unsent(deployment, waiting=True):
         yield Finding("policy", f"approval: {unsent.pair}", False, "warn", unsent.text)
+    today = replace(deployment)
     for pair in graph.model_tasks(deployment):
         if (record := made(deployment, Node("responses", str(pair)))) is None:
             continue
@@ -301,18 +304,21 @@ def _policy(deployment: Deployment) -> Iterator[Finding]:
         yield Finding("policy", f"responses|{pair}", not waiting, "warn", message)
         if deployment.model(model).may_receive("local_only") or made(deployment, Node("prompts", task)) is None:
             continue
-        prompts = as_permitted(
-            read(deployment, "prompts", task),
-            read(deployment, "personas"),
-            replace(deployment).permitted_use("codebook"),
+        closed = pl.concat(
+            [rows().filter(pl.col("data_use") != "any").select("prompt_id") for rows in permitted_prompts(today, task)]
         )
-        answers = read(deployment, "responses", str(pair)).filter(pl.col("text").is_not_null())
-        sent = prompts.filter(pl.col("data_use") != "any").join(answers, on="prompt_id", how="semi").height
+        sent = 0 if closed.is_empty() else reduced(deployment, "responses", str(pair), partial(_sent, closed)).height
         message = (
             f"{sent:,} prompt(s) were sent to {model} before surveys.yaml closed their source to it; no more are sent, "
             "and those cannot be recalled"
         )
         yield Finding("policy", f"sent before: {pair}", not sent, "warn", message if sent else "")
+
+
+def _sent(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFrame:
+    """The responses to some prompts that have a text."""
+    answered = responses.filter(pl.col("text").is_not_null()).select("prompt_id")
+    return answered.join(prompts, on="prompt_id", how="semi")
 
 
 CHECKS: dict[str, tuple[Callable[[Deployment], Iterator[Finding]], str]] = {

@@ -20,7 +20,7 @@ from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.staleness import is_current, parents, reasons
 from mpta_pipeline.pipeline.step import Output, step_of
-from mpta_pipeline.pipeline.stored import made, path_of
+from mpta_pipeline.pipeline.stored import INTO_CHUNKS, made, path_of
 
 CORRECT = "correct what the check names; the table as it was stored before stays in use"
 
@@ -73,8 +73,11 @@ def _make(deployment: Deployment, node: Node) -> Made | None:
             start = _Start(parents(deployment, node), surveys.load_withdrawals(deployment.layout).version)
             before = made(deployment, node)
             because = reasons(None if before is None else before.parents, start.parents)
+            whole = before is not None and not before.chunks
             inputs = Inputs(deployment, node, lambda wanted: _on_demand(deployment, wanted), start.parents)
             now = _keep(deployment, node, start, step_of(node.asset)(inputs))
+            if now is not None and whole and now.record.chunks:
+                because = [*because, INTO_CHUNKS]
             return None if now is None else now._replace(because=because)
         finally:
             _running.reset(token)

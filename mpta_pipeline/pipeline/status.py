@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mpta_pipeline import inference
+from mpta_pipeline.core.chunks import becomes_chunks
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Node, Record
@@ -15,10 +16,12 @@ from mpta_pipeline.pipeline.approvals import unsent, waiting_models
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.held_releases import of_wave
 from mpta_pipeline.pipeline.staleness import parents
-from mpta_pipeline.pipeline.steps.inference import as_permitted, prompts_for
-from mpta_pipeline.pipeline.stored import made, read
+from mpta_pipeline.pipeline.steps.inference import planned_prompts
+from mpta_pipeline.pipeline.stored import made
 
 NOT_MADE = "not made yet"
+IN_CHUNKS = ("prompts", "responses", "scores")
+"""Tables that are stored in chunks if they are large."""
 CHANGED = {
     "code": "the code that makes it changed",
     "survey_file": "the survey file, its policy or its withdrawals changed",
@@ -70,7 +73,10 @@ def outdated(deployment: Deployment) -> list[Outdated]:
     for node in graph.nodes(deployment):
         record = made(deployment, node)
         try:
-            reason = NOT_MADE if record is None else "; ".join(_changes(record, parents(deployment, node)))
+            changes = [NOT_MADE] if record is None else list(_changes(record, parents(deployment, node)))
+            if changes and record is not None and node.asset in IN_CHUNKS and becomes_chunks(record):
+                changes.append("it is in one file and will be stored in chunks, which repeats no request")
+            reason = "; ".join(changes)
         except MptaError as failure:  # e.g. an item file that is absent
             reason = failure.problem
         if reason:
@@ -142,12 +148,9 @@ def to_send(deployment: Deployment) -> Iterator[tuple[ModelTask, inference.Plan 
     for task in deployment.study.tasks:
         if made(deployment, Node("prompts", task)) is None or made(deployment, Node("personas")) is None:
             continue
-        prompts = as_permitted(
-            read(deployment, "prompts", task), read(deployment, "personas"), deployment.permitted_use("codebook")
-        )
         for name, spec in deployment.models.items():
             try:
-                told = prompts_for(spec, prompts, deployment)
-                yield ModelTask(name, task), inference.plan(spec, told, deployment.layout.ledger(name))
+                asked = planned_prompts(deployment, spec, [task])
+                yield ModelTask(name, task), inference.plan(spec, asked, deployment.layout.ledger(name))
             except MptaError as failure:
                 yield ModelTask(name, task), failure

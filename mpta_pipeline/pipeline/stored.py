@@ -18,6 +18,9 @@ from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.graph import Partitioning
 
+INTO_CHUNKS = "it was stored in one file and is now stored in chunks, which repeats no request"
+"""Why a large table of an earlier version is made again."""
+
 
 def path_of(deployment: Deployment, node: Node) -> Path:
     """The file that holds a node's table or document."""

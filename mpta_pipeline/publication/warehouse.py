@@ -33,6 +33,7 @@ from mpta_pipeline.core.storage import (
     write_json,
 )
 from mpta_pipeline.personas.dimensions import TITLES
+from mpta_pipeline.publication import warehouse_parts
 from mpta_pipeline.publication.trace import Trace, follow
 
 VIEWS = tuple(view.name for view in tables.VIEWS)
@@ -46,6 +47,9 @@ _EARLIER_VIEWS = {
     "memberships": {"persona_id": "respondent_id"},
     "estimates": {"figure_id": "estimate_id", "figure_key": "estimate_key"},
 }
+
+MEMORY = "3GB"
+"""Memory for a publication. DuckDB writes what does not fit to a temporary folder."""
 
 LEFT_OUT = "tables/left_out.json"
 """List of partitions of models and tasks removed from the study: kept, but neither published nor traced."""
@@ -79,9 +83,12 @@ def files(layout: Layout, table: tables.Table) -> list[Path]:
             pointers = [p for p in listed(layout.raw_store, "*/current.json") if p.parent.name in read]
             return [path for pointer in pointers for path in _current_releases(pointer) if path.is_file()]
         case name:
-            unused = left_out(layout)
-            stored = [path for path in stored_tables(layout.store / "tables" / name) if path not in unused]
-            return [file for path in stored for file in files_of(path)]
+            return [file for path in _partitions(layout, name) for file in files_of(path)]
+
+
+def _partitions(layout: Layout, table: str) -> list[Path]:
+    unused = left_out(layout)
+    return [path for path in stored_tables(layout.store / "tables" / table) if path not in unused]
 
 
 def _current_releases(pointer: Path) -> list[Path]:
@@ -153,21 +160,36 @@ def publish(layout: Layout) -> Path:
     """Build `warehouse.duckdb` from the stored partitions and swap it in. On any failure, the old file stays.
 
     Rows are in the order of the partitions' names and, within each, of its key (partitions are stored sorted by it), so
-    that the same partitions give the same tables.
+    that the same partitions give the same tables. Of large tables only the partitions that changed are written
+    (`warehouse_parts`).
 
     Raises:
         ValidationError: A partition cannot be read or does not have the declared columns.
     """
 
     def build(temporary: Path) -> None:
-        temporary.unlink()  # DuckDB does not open an empty file, and the name is reserved for us
-        with _at_hand(layout) as here, duckdb.connect(str(temporary)) as con:
+        reused = warehouse_parts.begin(layout, temporary)
+        if not reused:
+            temporary.unlink()  # DuckDB does not open an empty file, and the name is reserved for us
+        with _at_hand(layout) as here, duckdb.connect(str(temporary), config={"memory_limit": MEMORY}) as con:
+            parts = {
+                table.name: warehouse_parts.parts_of(here, table, _partitions(here, table.name))
+                for table in tables.PUBLISHED
+            }
+            stamp = warehouse_parts.stamp(layout)
             con.begin()  # one transaction: otherwise each of hundreds of comments would be synced to disk
+            kept = warehouse_parts.clear(con, parts, stamp) if reused else {}
+            if any(parts.values()):
+                con.execute(f"create schema if not exists {warehouse_parts.SCHEMA}")
             for table in tables.PUBLISHED:
+                if found := parts[table.name]:
+                    _fill_parts(con, table, found, kept)
+                    continue
                 for path in files(layout, table):
                     verify(path)
                 _declare(con, table)
                 _fill(con, table, files(here, table))
+            warehouse_parts.note(con, [part for found in parts.values() for part in found or ()], stamp)
             _make_views(con, VIEWS)
             _comment(con)
             _make_earlier_views(con)
@@ -199,11 +221,28 @@ def trace(layout: Layout, identifier: str) -> Trace:
         return follow(con, identifier.strip(), _traced_people)
 
 
-def _declare(con: duckdb.DuckDBPyConnection, table: tables.Table) -> None:
-    """Create a table with the declared columns and no rows."""
+def _declare(con: duckdb.DuckDBPyConnection, table: tables.Table, name: str | None = None) -> None:
+    """Create a table with the declared columns and no rows; `name` is SQL."""
     con.register("declared", table.empty().to_arrow())
-    con.execute(f"create table {quoted(table.name)} as from declared")
+    con.execute(f"create table {name or quoted(table.name)} as from declared")
     con.unregister("declared")
+
+
+def _fill_parts(
+    con: duckdb.DuckDBPyConnection,
+    table: tables.Table,
+    parts: Sequence[warehouse_parts.Part],
+    kept: warehouse_parts.Stored,
+) -> None:
+    """Publish a table in parts, of which those that are `kept` are in the file."""
+    for part in parts:
+        if (part.table, part.name) not in kept:
+            for path in part.files:
+                verify(path)
+            _declare(con, table, part.sql)
+            relation = _scan(con, table, part.files)
+            relation.project(", ".join(_wanted(relation, con.table(part.sql), table))).insert_into(part.sql)
+    warehouse_parts.view_over(con, table, parts)
 
 
 def _scan(con: duckdb.DuckDBPyConnection, table: tables.Table, paths: Sequence[Path]) -> duckdb.DuckDBPyRelation:
@@ -245,9 +284,8 @@ def _further_columns(table: tables.Table, relation: duckdb.DuckDBPyRelation) -> 
     return {name: kind for name, kind in types.items() if name not in table.schema} if table.open else {}
 
 
-def _wanted(con: duckdb.DuckDBPyConnection, table: tables.Table, relation: duckdb.DuckDBPyRelation) -> list[str]:
+def _wanted(relation: duckdb.DuckDBPyRelation, declared: duckdb.DuckDBPyRelation, table: tables.Table) -> list[str]:
     """Return the declared columns as SQL; null if a partition was stored before an optional column was added."""
-    declared = con.table(quoted(table.name))
     types = dict(zip(declared.columns, map(str, declared.types), strict=True))
     return [
         quoted(name) if name in relation.columns else f"cast(null as {types[name]}) as {quoted(name)}"
@@ -260,7 +298,7 @@ def _fill(con: duckdb.DuckDBPyConnection, table: tables.Table, paths: Sequence[P
     if not paths:
         return
     relation = _scan(con, table, paths)
-    own = _wanted(con, table, relation)
+    own = _wanted(relation, con.table(quoted(table.name)), table)
     further = _further_columns(table, relation)
     if further:
         # Create the table again, because adding hundreds of columns one by one is slow.
@@ -275,7 +313,9 @@ def _view_over_files(con: duckdb.DuckDBPyConnection, table: tables.Table, paths:
     if not paths:
         return
     relation = _scan(con, table, paths)
-    wanted = ", ".join([*_wanted(con, table, relation), *map(quoted, _further_columns(table, relation))])
+    wanted = ", ".join(
+        [*_wanted(relation, con.table(quoted(table.name)), table), *map(quoted, _further_columns(table, relation))]
+    )
     con.execute(f"drop table {quoted(table.name)}")
     relation.project(wanted).create_view(table.name)
 
@@ -345,7 +385,10 @@ def _traced_people(con: duckdb.DuckDBPyConnection, respondent_ids: pl.Series) ->
 
 def _comment(con: duckdb.DuckDBPyConnection) -> None:
     """Store the meaning of each table, view and column as a comment, which DuckDB clients show."""
-    published = [("table", t.name, t.description, t.columns) for t in tables.PUBLISHED]
+    in_parts = {name for (name,) in con.execute("select view_name from duckdb_views() where not internal").fetchall()}
+    published = [
+        ("view" if t.name in in_parts else "table", t.name, t.description, t.columns) for t in tables.PUBLISHED
+    ]
     published += [("view", v.name, v.description, v.columns) for v in tables.VIEWS]
     for kind, name, description, columns in published:
         con.execute(f"comment on {kind} {quoted(name)} is {literal(description)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -237,26 +238,26 @@ class PromptPlan:
         asked = asked.join(orders, on="item_id")
         return int((asked["cells"] * asked["n"]).sum()) * self.repeats
 
-    def in_chunks(self, names: Sequence[str]) -> Iterator[tuple[str, PromptPlan, str]]:
+    def in_chunks(self, names: Sequence[str]) -> Iterator[tuple[str, Callable[[], PromptPlan], str]]:
         """The plan for the personas of each chunk (`core.chunks`).
 
         Yields:
-            Name of the chunk, plan, and a digest of the pairs and personas that its prompts are made from. Code,
-            configuration and items are not part of it. The hashes of rows are those of polars: another version of it
-            may compute others, and the chunks are then made again with the same rows.
+            Name of the chunk, a function that gives its plan, and a digest of the pairs and personas that its prompts
+            are made from. Code, configuration and items are not part of it. The hashes of rows are those of polars:
+            another version of it may compute others, and the chunks are then made again with the same rows.
         """
         shared = digest(_row_hashes(self.hidden).tobytes())
-        told = self.pairs.join(self._told(), on="respondent_id", how="left", maintain_order="left")
-        pairs = _cut(self.pairs, _row_hashes(told), len(names))
+        asked = self.pairs["respondent_id"].unique()
+        told = self._told().join(asked.to_frame(), on="respondent_id", how="semi")
         groups = self.about_groups
-        about = _cut(groups, _row_hashes(groups), len(names)) if groups is not None else None
+        pairs, persons = _cut(self.pairs, len(names)), _cut(told, len(names))
+        about = None if groups is None else _cut(groups, len(names))
         for number, name in enumerate(names):
-            mine, rows = pairs(number)
-            if about is None:
-                yield name, replace(self, pairs=mine), digest(shared, rows)
-            else:
-                asked, texts = about(number)
-                yield name, replace(self, pairs=mine, about_groups=asked), digest(shared, rows, texts)
+            made_from = [part.digests[number] for part in (pairs, persons, about) if part is not None]
+            yield name, partial(self._part, number, pairs, about), digest(shared, *made_from)
+
+    def _part(self, number: int, pairs: _Cut, about: _Cut | None) -> PromptPlan:
+        return replace(self, pairs=pairs.rows(number), about_groups=None if about is None else about.rows(number))
 
     def _told(self) -> pl.DataFrame:
         """A hash of all that is told about each persona in any condition: respondent_id, and one column per person."""
@@ -374,19 +375,41 @@ class PromptPlan:
         return needed.join(told, on="shown_respondent_id", maintain_order="left")
 
 
-def _cut(rows: pl.DataFrame, hashes: NDArray[np.uint64], n: int) -> Callable[[int], tuple[pl.DataFrame, bytes]]:
-    """Divide rows by the chunk of their respondent; returns the rows of a chunk, and the bytes of their hashes."""
-    hashed = rows.with_columns(pl.Series("row hash", hashes))
-    hashed = hashed.join(chunk_numbers(rows["respondent_id"], n), on="respondent_id")
-    hashed = hashed.sort("chunk", "respondent_id", "item_id", "row hash")
-    ends = np.searchsorted(hashed["chunk"].to_numpy(), np.arange(n + 1))
-    sorted_rows, sorted_hashes = hashed.drop("chunk", "row hash"), hashed["row hash"].to_numpy()
+@dataclass(frozen=True)
+class _Cut:
+    """Rows divided by the chunk of their respondent.
 
-    def of(number: int) -> tuple[pl.DataFrame, bytes]:
-        begin, end = ends[number], ends[number + 1]
-        return sorted_rows[begin:end], sorted_hashes[begin:end].tobytes()
+    Attributes:
+        frame: All rows.
+        order: Their numbers, those of one chunk after those of another.
+        ends: Where each chunk begins among them, and where the last one ends.
+        digests: Digest of the rows of each chunk, whatever their order.
+    """
 
-    return of
+    frame: pl.DataFrame
+    order: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    digests: Sequence[str]
+
+    def rows(self, number: int) -> pl.DataFrame:
+        """The rows of a chunk."""
+        return self.frame[self.order[self.ends[number] : self.ends[number + 1]]]
+
+
+def _cut(frame: pl.DataFrame, n: int) -> _Cut:
+    numbers = frame.select("respondent_id").join(
+        chunk_numbers(frame["respondent_id"], n), on="respondent_id", how="left", maintain_order="left"
+    )
+    # 16 bits are sorted by counting.
+    chunk = numbers["chunk"].to_numpy().astype(np.uint16 if n <= 1 << 16 else np.int64)
+    order = np.argsort(chunk, kind="stable")
+    ends = np.searchsorted(chunk[order], np.arange(n + 1))
+    # Sums modulo 2**64 do not depend on the order of rows, which need not be sorted for them.
+    sums = np.zeros(frame.height + 1, dtype=np.uint64)
+    np.cumsum(_row_hashes(frame)[order], out=sums[1:])
+    counted = zip(np.diff(ends).tolist(), np.diff(sums[ends]).tolist(), strict=True)
+    digests = [digest(rows, total) for rows, total in counted]
+    return _Cut(frame, order, ends, digests)
 
 
 def _with_user_hash(shown: pl.DataFrame, elicitation: str) -> pl.DataFrame:
@@ -478,10 +501,14 @@ def _pairs(
             items.drop("gold_idx"), on="item_id"
         )
     pairs = pairs.filter(pl.col("item_codebook").is_null() | (pl.col("item_codebook") == pl.col("codebook")))
-    pairs = routed(pairs.drop("item_codebook"), routes, groups).sort("respondent_id", "item_id")
+    pairs = routed(pairs.drop("item_codebook"), routes, groups)
+    most = config.options.get("personas_per_item")
+    if config.items_per_persona is None and most is None:
+        return pairs
+    pairs = pairs.sort("respondent_id", "item_id")
     if config.items_per_persona is not None and pairs.height:
         pairs = balanced_blocks(pairs, config.items_per_persona, seed=seed)
-    if (most := config.options.get("personas_per_item")) is not None:
+    if most is not None:
         pairs = sweep(pairs, int(most), seed=seed)
     return pairs
 

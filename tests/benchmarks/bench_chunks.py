@@ -3,6 +3,7 @@
 Run with `python -m tests.benchmarks.bench_chunks 1 3 10` (millions of prompts). Each step is a process of its own,
 which reads stored tables and writes its own, as a step of a run does. Ten million prompts take 12 GB below `TMPDIR`.
 Fails if a step of the largest size takes more than 3 GB, or more than 1.1 times its share of the time of the smallest.
+Compared are seconds of the processor, because other programs may run meanwhile.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ import polars as pl
 
 from mpta_pipeline import inference, personas, tasks
 from mpta_pipeline.core import tables
-from mpta_pipeline.core.chunks import Chunk, StoredChunk, chunk_names, stored_chunks, use_chunks, write_chunks
+from mpta_pipeline.core.chunks import (
+    Chunk,
+    StoredChunk,
+    chunk_names,
+    chunks_by_inputs,
+    stored_chunks,
+    use_chunks,
+    write_chunks,
+)
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.provenance import Node, read_record
 from mpta_pipeline.inference.ledger import RECORD, Ledger
@@ -74,8 +83,8 @@ def make_prompts(folder: Path) -> dict[str, object]:
     """The step `prompts`."""
     made = plan(folder)
 
-    def build(part: tasks.PromptPlan) -> tuple[pl.DataFrame, dict[str, object]]:
-        frame = part.build()
+    def build(part: Callable[[], tasks.PromptPlan]) -> tuple[pl.DataFrame, dict[str, object]]:
+        frame = part().build()
         return frame, tasks.prompt_counts(frame)
 
     names = chunk_names(made.height())
@@ -99,21 +108,20 @@ def change_one(folder: Path) -> None:
     ).write_parquet(path)
 
 
-def parts(folder: Path) -> tuple[inference.ModelSpec, inference.PromptParts]:
-    """The prompts as the step `responses` reads them."""
+def model(folder: Path) -> inference.ModelSpec:
+    """The model that is asked."""
     os.environ["MPTA_CONFIG_DIR"] = str(folder)
-    spec = inference.load_models()["far"]
-    found = stored_chunks(folder / "prompts.parquet")
-    return spec, inference.PromptParts(spec, [chunk.read for chunk in found])
+    return inference.load_models()["far"]
 
 
 def fill_ledger(folder: Path) -> None:
-    """A ledger with an answer to every prompt, in parts of about a million."""
-    _, asked = parts(folder)
+    """Let the ledger have an answer to every prompt, in parts of about a million."""
+    asked = inference.PromptParts(model(folder), [chunk.read for chunk in stored_chunks(folder / "prompts.parquet")])
     ledger = Ledger(folder / "ledger")
-    ledger.folder.mkdir()
+    ledger.folder.mkdir(exist_ok=True)
     hashes = asked.requests().select("request_hash", pl.col("request_hash").hash().alias("n"))
-    for some in hashes.iter_slices(1_000_000):
+    known = ledger.settled(hashes["request_hash"]).answered.to_frame()
+    for some in hashes.join(known, on="request_hash", how="anti").iter_slices(1_000_000):
         letter = (pl.col("n") % 3).replace_strict({0: "A", 1: "B", 2: "C"}).alias("text")
         records = some.select("request_hash", letter).with_columns(
             finish_reason=pl.lit("stop"), prompt_tokens=300, completion_tokens=1, asked_at=1, latency=0.1, attempts=1
@@ -124,12 +132,18 @@ def fill_ledger(folder: Path) -> None:
 
 def look_up(folder: Path) -> dict[str, object]:
     """The step `responses`, with an answer to every prompt in the ledger."""
-    spec, asked = parts(folder)
+    prompts = stored_chunks(folder / "prompts.parquet")
+    stored = chunks_by_inputs(folder / "responses.parquet")
+    kept = [chunk.path for key, chunk in stored.items() if key in {(each.name, each.version) for each in prompts}]
+    others = {chunk.name: chunk for chunk in prompts if (chunk.name, chunk.version) not in stored}
+    asked = inference.PromptParts(
+        model(folder), [chunk.read for chunk in others.values()], inference.settled_requests(kept)
+    )
     with tempfile.TemporaryDirectory(dir=folder) as room:
-        report = inference.send_requests(spec, asked, folder / "ledger", keys=Path(room))
+        report = inference.send_requests(asked.spec, asked, folder / "ledger", keys=Path(room))
         answers = inference.PartResponses(asked, folder / "ledger", Path(room))
-        names = [chunk.name for chunk in stored_chunks(folder / "prompts.parquet")]
-        chunks = [Chunk(name, "", lambda n=n: (answers.read(n), {})) for n, name in enumerate(names)]
+        number = {name: n for n, name in enumerate(others)}
+        chunks = [Chunk(p.name, p.version, lambda name=p.name: (answers.read(number[name]), {})) for p in prompts]
         return store(folder, tables.RESPONSES, chunks) | {"requests": report.requests, "reused": report.reused}
 
 
@@ -149,13 +163,17 @@ def make_scores(folder: Path) -> dict[str, object]:
 
 STEPS: dict[str, Callable[[Path], object]] = {
     "prompts": make_prompts,
-    "change": change_one,
-    "prompts again": make_prompts,
     "ledger": fill_ledger,
     "responses": look_up,
     "scores": make_scores,
+    "change": change_one,
+    "prompts again": make_prompts,
+    "ledger again": fill_ledger,
+    "responses again": look_up,
+    "scores again": make_scores,
 }
-MEASURED = ("prompts", "prompts again", "responses", "scores")
+WHOLE = ("prompts", "responses", "scores")
+MEASURED = (*WHOLE, *(f"{step} again" for step in WHOLE))
 
 
 def run(folder: Path, step: str) -> dict[str, object]:
@@ -174,7 +192,9 @@ def main(arguments: Sequence[str]) -> int:
         # Not ru_maxrss, which begins with the memory of the process that started this one.
         status = Path("/proc/self/status").read_text(encoding="ascii")
         peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1e6
-        print(json.dumps({"seconds": round(time.perf_counter() - start, 2), "peak": round(peak, 2), **facts}))
+        cpu = time.process_time()  # of all threads: other programs on the machine do not lengthen it
+        seconds = time.perf_counter() - start
+        print(json.dumps({"seconds": round(seconds, 2), "cpu": round(cpu, 2), "peak": round(peak, 2), **facts}))
         return 0
     found: dict[float, dict[str, dict[str, object]]] = {}
     for millions in map(float, arguments or ["1", "3", "10"]):
@@ -185,9 +205,9 @@ def main(arguments: Sequence[str]) -> int:
         for step in MEASURED:
             print(millions, step, found[millions][step], flush=True)
     least, most = min(found), max(found)
-    times = {s: found[most][s]["seconds"] / found[least][s]["seconds"] for s in ("prompts", "responses", "scores")}
-    again = found[most]["prompts again"]["seconds"] / found[most]["prompts"]["seconds"]
-    print(f"{most / least:g} × the prompts take {times} × the time; one changed respondent {again:.1%} of all")
+    times = {step: round(found[most][step]["cpu"] / found[least][step]["cpu"], 1) for step in WHOLE}
+    all_, again = (sum(found[most][f"{step}{when}"]["cpu"] for step in WHOLE) for when in ("", " again"))
+    print(f"{most / least:g} × the prompts take {times} × the time; one changed respondent {again / all_:.1%} of all")
     peak = max(found[most][step]["peak"] for step in MEASURED)
     return 0 if peak <= 3 and max(times.values()) <= 1.1 * most / least else 1
 

@@ -8,6 +8,7 @@ import duckdb
 import polars as pl
 import pytest
 
+from mpta_pipeline import inference
 from mpta_pipeline.core import chunks
 from mpta_pipeline.core.errors import DamagedError, ValidationError
 from mpta_pipeline.core.provenance import Node, files_of, read_record, record_path, stored_tables, unused_chunks
@@ -131,8 +132,12 @@ def test_the_notes_of_a_table_in_chunks_are_those_of_the_whole(chunked, monkeypa
             assert notes["personas"] == in_chunks[name]["personas"]
 
 
-def test_a_changed_respondent_changes_one_chunk_of_each_task(chunked, world, server):
+def test_a_changed_respondent_changes_one_chunk_of_each_task(chunked, world, server, monkeypatch):
     deployment, _ = chunked
+    look_up, looked_up = inference.PartResponses.read, []
+    monkeypatch.setattr(
+        inference.PartResponses, "read", lambda self, number: looked_up.append(number) or look_up(self, number)
+    )
     before, asked = files(deployment), server.asked.copy()
     panel = read(deployment, "panel")
     numbers = dict(read(deployment, "personas").select("respondent_id", "wave").rows())
@@ -154,6 +159,14 @@ def test_a_changed_respondent_changes_one_chunk_of_each_task(chunked, world, ser
     for name, kept in before.items():
         assert len(kept - after[name]) <= 1, name
     assert sum(len(kept - after[name]) for name, kept in before.items() if name.startswith("prompts|")) >= 1
+    new = [len(kept - after[name]) for name, kept in before.items() if name.startswith("prompts|")]
+    assert len(looked_up) == sum(new) * len(deployment.models), "no other chunk is looked up again"
+    for name in after:
+        if name.startswith("responses|"):
+            node = Node.parse(name)
+            notes = read_record(path_of(deployment, node)).notes
+            hashes = read(deployment, node.asset, node.partition)["request_hash"]
+            assert notes["requests"] == hashes.n_unique() == notes["asked"] + notes["reused"]
     again = Counter(server.asked)
     again.subtract(asked)
     theirs = pl.concat([read(deployment, "prompts", task) for task in deployment.study.tasks])
@@ -277,7 +290,7 @@ def test_build_in_parts_gives_the_prompts_of_the_whole(finished, world):
         assert whole.equals(with_current_names("prompts", read(deployment, "prompts", task)))
         assert plan.height() >= whole.height > plan.height() / 2
         names = [f"{i:04d}-of-0008" for i in range(8)]
-        parts = [part.build() for _, part, _ in plan.in_chunks(names)]
+        parts = [part().build() for _, part, _ in plan.in_chunks(names)]
         assert pl.concat(parts).sort("prompt_id").equals(whole)
         inputs = [digest for _, _, digest in plan.in_chunks(names)]
         assert inputs == [digest for _, _, digest in plan.in_chunks(names)] and len(set(inputs)) > 1

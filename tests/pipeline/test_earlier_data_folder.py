@@ -8,13 +8,13 @@ import polars as pl
 import pytest
 
 from mpta_pipeline import surveys
-from mpta_pipeline.core import tables
-from mpta_pipeline.core.provenance import read_record, read_table, rewrite
+from mpta_pipeline.core import chunks, tables
+from mpta_pipeline.core.provenance import Node, read_record, read_table, rewrite, write_record
 from mpta_pipeline.core.storage import listed
-from mpta_pipeline.pipeline import integrity
+from mpta_pipeline.pipeline import integrity, status
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.run_step import make
-from mpta_pipeline.pipeline.stored import stacked
+from mpta_pipeline.pipeline.stored import INTO_CHUNKS, path_of, read, stacked
 from tests.factories.deployment import STUDY, respondents, write_wave
 from tests.plain_run import bring_up_to_date
 
@@ -38,6 +38,28 @@ def test_a_folder_of_the_version_before_is_rebuilt_without_a_request(world, serv
     assert server.calls == calls, "nothing was asked again"
     assert stacked(again, "subgroup_metrics").equals(estimates)
     assert again.waves().columns[: len(tables.WAVES.schema)] == list(tables.WAVES.schema)
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_large_table_in_one_file_is_made_again_in_chunks_and_says_so(world, server, monkeypatch):
+    deployment = Deployment.from_env()
+    task = next(iter(deployment.study.tasks))
+    node, calls = Node("responses", f"{next(iter(deployment.models))}|{task}"), server.calls
+    before = read(deployment, node.asset, node.partition)
+    for each in (Node("prompts", task), node):
+        path = path_of(deployment, each)
+        record = read_record(path)
+        write_record(path, replace(record, parents=record.parents | {"code": "of the version before"}))
+    assert not [one for one in status.outdated(deployment) if "chunks" in one.reason], "it is small"
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 12)
+    assert {one.table for one in status.outdated(deployment) if "repeats no request" in one.reason} >= {
+        "prompts",
+        "responses",
+    }
+    for each in (Node("prompts", task), node):
+        assert INTO_CHUNKS in make(deployment, each.asset, each.partition).because
+        assert INTO_CHUNKS not in make(deployment, each.asset, each.partition).because
+    assert read(deployment, node.asset, node.partition).equals(before) and server.calls == calls
 
 
 def as_version_0_1_wrote_the_catalogue(deployment: Deployment) -> None:

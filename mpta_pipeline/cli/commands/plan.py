@@ -13,8 +13,6 @@ from mpta_pipeline.cli.result import Result
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import polars as pl
-
     from mpta_pipeline.inference import Plan
     from mpta_pipeline.pipeline.deployment import Deployment
 
@@ -46,22 +44,21 @@ def plan(
     from mpta_pipeline.core.storage import at_work
     from mpta_pipeline.pipeline.configuration_problems import configuration_problems
     from mpta_pipeline.pipeline.deployment import Deployment
-    from mpta_pipeline.pipeline.steps.inference import as_permitted, prompts_for
+    from mpta_pipeline.pipeline.steps.inference import planned_prompts
     from mpta_pipeline.pipeline.steps.tasks import items_left_out
-    from mpta_pipeline.pipeline.stored import read, stacked
+    from mpta_pipeline.pipeline.stored import chunks_of, partitions
 
     deployment = Deployment.from_env()
     layout = deployment.layout
-    prompts = stacked(deployment, "prompts")
+    prompted = partitions(deployment, "prompts")
     result = Result()
-    if prompts.is_empty():
+    if not any(chunk.rows for task in prompted for chunk in chunks_of(deployment, "prompts", task)):
         result.table("plan", [], shown=())
         for problem in configuration_problems(deployment):
             result.warning(str(problem))
         result.info("There are no prompts yet: `mpta run --until prompts` builds them without any request to a model.")
         return result
-    prompts = as_permitted(prompts, read(deployment, "personas"), deployment.permitted_use("codebook"))
-    told = {name: prompts_for(spec, prompts, deployment) for name, spec in deployment.models.items()}
+    told = {name: planned_prompts(deployment, spec, prompted) for name, spec in deployment.models.items()}
     if calibrate:
         with at_work(layout):
             for name, spec in deployment.models.items():
@@ -72,10 +69,10 @@ def plan(
     plans = [inference.plan(spec, told[name], layout.ledger(name)) for name, spec in deployment.models.items()]
     result.table("plan", [one.as_row() for one in plans], shown=[_shown(one) for one in plans])
     _add_by_task(result, deployment)
-    _add_by_condition(result, deployment, prompts)
+    _add_by_condition(result, deployment, prompted)
     _add_orders(result, deployment)
     _add_total(result, deployment, plans)
-    _add_detectable(result, deployment, prompts)
+    _add_detectable(result, deployment, prompted)
     for task, gap in items_left_out(deployment):
         result.warning(gap, subject=task)
     for problem in configuration_problems(deployment):
@@ -115,18 +112,18 @@ def _add_by_task(result: Result, deployment: Deployment) -> None:
     result.table("by_task", rows, title="Per task", shown=shown if several else ())
 
 
-def _add_by_condition(result: Result, deployment: Deployment, prompts: pl.DataFrame) -> None:
+def _add_by_condition(result: Result, deployment: Deployment, prompted: Sequence[str]) -> None:
     """Add what each condition and framing takes; the terminal shows it for several framings, or with `group`."""
     import polars as pl
 
     from mpta_pipeline.core.vocabulary import GROUP_CONDITION
+    from mpta_pipeline.pipeline.stored import reduced
 
-    counts = (
-        prompts.group_by("task", "condition", "framing")
-        .agg(pl.col("content_hash").n_unique().alias("requests"))
-        .sort("task", "condition", "framing")
-        .to_dicts()
-    )
+    # 64 bits of each content's hash: they count ten million, and take an eighth of the memory.
+    by, content = ("task", "condition", "framing"), pl.col("content_hash").hash().unique().alias("requests")
+    found = [reduced(deployment, "prompts", task, lambda part: part.group_by(by).agg(content)) for task in prompted]
+    distinct = pl.col("requests").list.explode().n_unique()
+    counts = pl.concat(found).group_by(by).agg(distinct).sort(by).to_dicts()
     several = len(deployment.study.framings) > 1 or any(row["condition"] == GROUP_CONDITION for row in counts)
     title = "Requests per model, by condition and framing; equal ones are sent once"
     shown = [row | {"requests": f"{row['requests']:,}"} for row in counts]
@@ -138,13 +135,14 @@ def _add_orders(result: Result, deployment: Deployment) -> None:
     from mpta_pipeline import tasks
     from mpta_pipeline.cli.labels import names_of
     from mpta_pipeline.core.provenance import Node
-    from mpta_pipeline.pipeline.stored import made, read
+    from mpta_pipeline.pipeline.stored import made, read, reduced
 
     names, rows = names_of(deployment), []
     for task, config in deployment.study.tasks.items():
         if config.orders not in _CHOICE or made(deployment, Node("prompts", task)) is None:
             continue
-        prompts, items = read(deployment, "prompts", task), read(deployment, "items", task)
+        prompts = reduced(deployment, "prompts", task, lambda part: part.select(_CELL).unique())
+        items = read(deployment, "items", task)
         seed = deployment.study.seed
         counts = {each: tasks.count_requests(prompts, items, config, orders=each, seed=seed) for each in _CHOICE}
         if counts["cyclic"] == counts["scale"]:
@@ -159,6 +157,7 @@ def _add_orders(result: Result, deployment: Deployment) -> None:
 
 
 _CHOICE = ("cyclic", "scale")
+_CELL = ("item_id", "respondent_id", "group", "repeat_id")
 
 
 def _add_total(result: Result, deployment: Deployment, plans: Sequence[Plan]) -> None:
@@ -188,13 +187,30 @@ def _add_total(result: Result, deployment: Deployment, plans: Sequence[Plan]) ->
         result.info(f"The budget of a run is {limit:g} US$ (study.yaml); what is beyond it waits for the next run.")
 
 
-def _add_detectable(result: Result, deployment: Deployment, prompts: pl.DataFrame) -> None:
+def _add_detectable(result: Result, deployment: Deployment, prompted: Sequence[str]) -> None:
     """Add how small a difference the design can find, per task and survey."""
+    import polars as pl
+
     from mpta_pipeline.cli.labels import names_of
     from mpta_pipeline.metrics import detectable
-    from mpta_pipeline.pipeline.stored import read
+    from mpta_pipeline.pipeline.stored import read, reduced
 
-    found = detectable.detectable(prompts, read(deployment, "groups"), rules=deployment.study.figures)
+    unit = ("task", "survey", "respondent_id", "item_id")
+    with_key = (pl.col("condition") == "persona") & pl.col("gold_idx").is_not_null()
+    units = [
+        reduced(
+            deployment,
+            "prompts",
+            task,
+            lambda part: (
+                part.filter(with_key)
+                .unique(unit, maintain_order=True)
+                .select(*unit, "cluster_id", "gold_idx", "condition")
+            ),
+        )
+        for task in prompted
+    ]
+    found = detectable.detectable(pl.concat(units), read(deployment, "groups"), rules=deployment.study.figures)
     summary = detectable.summary(found)
     result.facts["detectable"] = summary.to_dicts()
     names = names_of(deployment)

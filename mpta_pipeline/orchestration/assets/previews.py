@@ -188,9 +188,11 @@ def _items(deployment: Deployment, record: Record, task: str) -> dict[str, Any]:
 @_preview("prompts")
 def _prompts(deployment: Deployment, record: Record, task: str) -> dict[str, Any]:
     """Counts by condition, and one prompt from a source whose policy permits showing its personas."""
-    texts = reduced(deployment, "prompts", task, lambda part: part.select("condition", "survey", "content_hash"))
-    counts = texts.group_by("condition", "survey").agg(
-        pl.len().alias("prompts"), pl.col("content_hash").n_unique().alias("distinct texts")
+    texts = pl.col("content_hash").hash().unique().alias("texts")
+    by = ("condition", "survey")
+    found = reduced(deployment, "prompts", task, lambda part: part.group_by(by).agg(pl.len().alias("prompts"), texts))
+    counts = found.group_by(by).agg(
+        pl.col("prompts").sum(), pl.col("texts").list.explode().n_unique().alias("distinct texts")
     )
     shown: dict[str, Any] = {"prompts by condition": preview(counts.sort("condition", "survey"))}
     may_show = (pl.col("data_use") == "any") & (pl.col("condition") == "persona")
@@ -214,8 +216,15 @@ def _responses(deployment: Deployment, record: Record, partition: str) -> dict[s
 @_preview("scores")
 def _scores(deployment: Deployment, record: Record, partition: str) -> dict[str, Any]:
     """Number of answers by condition and status."""
-    frame = reduced(deployment, "scores", partition, lambda part: part.select("condition", "status", "score"))
-    counts = frame.group_by("condition", "status").agg(pl.len().alias("answers"), pl.col("score").mean().alias("right"))
+    by, score = ("condition", "status"), pl.col("score")
+    frame = reduced(
+        deployment,
+        "scores",
+        partition,
+        lambda part: part.group_by(by).agg(pl.len().alias("answers"), score.sum(), score.count().alias("scored")),
+    )
+    right = pl.when(pl.col("scored").sum() > 0).then(score.sum() / pl.col("scored").sum()).alias("right")
+    counts = frame.group_by(by).agg(pl.col("answers").sum(), right)
     return {"answers by condition": preview(counts.sort("condition", "status"), rows=40)}
 
 

@@ -2,71 +2,116 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from mpta_pipeline import inference, tasks
-from mpta_pipeline.core.chunks import Chunk
+from mpta_pipeline.core.chunks import Chunk, StoredChunk
 from mpta_pipeline.core.errors import MptaError
+from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.storage import scratch
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.step import Output, step
-from mpta_pipeline.pipeline.stored import read, stacked
+from mpta_pipeline.pipeline.stored import chunks_of, read, stacked, with_current_names
 
 
 @step("responses")
 def responses(inputs: Inputs) -> Output:
     """Send the prompts that the model's ledger holds no answer to, and store the answers of all."""
     look_again = _LookAgain(inputs)
-    spec, ledger = inputs.model, inputs.ledger
+    prompts = inputs.chunks("prompts")
+    if len(prompts) > 1:
+        return _in_chunks(inputs, prompts, look_again)
+    asked = _asked_of(inputs)(partial(inputs.table, "prompts"))
+    outcome = _send(inputs, asked, look_again)
+    return Output(inference.responses(inputs.model, asked, inputs.ledger), outcome.as_notes())
+
+
+def _send(
+    inputs: Inputs, prompts: pl.DataFrame | inference.PromptParts, look_again: _LookAgain, keys: Path | None = None
+) -> inference.RequestReport:
     options, permission = inputs.request_options, inputs.spending_permission
+    return inference.send_requests(
+        inputs.model,
+        prompts,
+        inputs.ledger,
+        progress=_naming_task(options.progress, inputs.partition),
+        budget=options.budget,
+        retry_errors=options.retry_errors,
+        cache_dir=inputs.model_files,
+        stop=options.stop,
+        read_status=_statuses_of,
+        look_again=look_again,
+        not_approved=None if options.approved or permission.granted else permission.because,
+        keys=keys,
+    )
+
+
+def _in_chunks(inputs: Inputs, prompts: Sequence[StoredChunk], look_again: _LookAgain) -> Output:
+    """As `responses`, chunk by chunk.
+
+    A chunk is kept if its prompts are the same and each of them had a response: a ledger only grows, so it would be
+    made from the same records again. If the ledger has fewer records than then, all chunks are looked up.
+    """
+    spec, ledger = inputs.model, inputs.ledger
+    shared, records = _shared_inputs(inputs), inference.ledger_height(ledger)
+    stored = inputs.previous_chunks()
+    made_from = {chunk.name: digest(shared, chunk.version) if shared else "" for chunk in prompts}
+    kept = {
+        name: found
+        for name, inputs_of in made_from.items()
+        if inputs_of and (found := stored.get((name, inputs_of))) and 0 < found.notes.get(_ANSWERED, 0) <= records
+    }
+    others = [chunk for chunk in prompts if chunk.name not in kept]
+    as_asked = _asked_of(inputs)
+    parts = inference.PromptParts(
+        spec,
+        [partial(as_asked, chunk.read) for chunk in others],
+        inference.settled_requests([chunk.path for chunk in kept.values()]),
+    )
     with ExitStack() as stack:
-        prompts = _prompts_for(spec, inputs)
-        folder = stack.enter_context(scratch()) if isinstance(prompts, inference.PromptParts) else None
-        outcome = inference.send_requests(
-            spec,
-            prompts,
-            ledger,
-            progress=_naming_task(options.progress, inputs.partition),
-            budget=options.budget,
-            retry_errors=options.retry_errors,
-            cache_dir=inputs.model_files,
-            stop=options.stop,
-            read_status=_statuses_of,
-            look_again=look_again,
-            not_approved=None if options.approved or permission.granted else permission.because,
-            keys=folder,
-        )
-        notes = outcome.as_notes()
-        if isinstance(prompts, pl.DataFrame):
-            return Output(inference.responses(spec, prompts, ledger), notes)
-        assert folder is not None
-        answers = inference.PartResponses(prompts, ledger, folder)
-        # All are written again, and those with equal rows keep their version: what the ledger holds is no input that
-        # could be compared.
+        folder = stack.enter_context(scratch())
+        notes = _send(inputs, parts, look_again, folder).as_notes()
+        answers = inference.PartResponses(parts, ledger, folder)
+        numbers = {chunk.name: number for number, chunk in enumerate(others)}
+
+        def answered(name: str) -> tuple[pl.DataFrame, dict[str, Any]]:
+            frame = answers.read(numbers[name])
+            whole = frame.height == answers.asked(numbers[name]) and frame["error"].null_count() == frame.height
+            return frame, {_ANSWERED: answers.records} if whole else {}
+
         chunks = [
-            Chunk(chunk.name, "", partial(_answers_of, answers, number))
-            for number, chunk in enumerate(inputs.chunks("prompts"))
+            Chunk(name, inputs_of, partial(answered, name), again=name in numbers)
+            for name, inputs_of in made_from.items()
         ]
         return Output(chunks=chunks, summary=lambda _: (notes, ()), needs=stack.pop_all())
 
 
-def _answers_of(answers: inference.PartResponses, number: int) -> tuple[pl.DataFrame, dict[str, Any]]:
-    return answers.read(number), {}
+_ANSWERED = "all answered, of so many records"
+"""Note of a chunk whose prompts all have a response: how many records the ledger had."""
 
 
-def _prompts_for(spec: inference.ModelSpec, inputs: Inputs) -> pl.DataFrame | inference.PromptParts:
-    """The prompts that the model is asked, with today's `data_use`; a simulated respondent's with what it knows."""
-    chunks = inputs.chunks("prompts")
-    personas, permitted_use = inputs.table("personas"), inputs.permitted_use("codebook")
-    personas = personas.select("respondent_id", "codebook")
+def _shared_inputs(inputs: Inputs) -> str:
+    """Digest of all that each chunk of responses is made from, but for its prompts; empty if that cannot be stated."""
+    if inputs.model.provider_class.wanted_truth(inputs.model) is not None:
+        return ""  # what a simulated respondent knows of all personas is part of its requests
+    codebooks = inputs.table("personas").select("codebook").unique().sort("codebook")
+    uses = codebooks.with_columns(inputs.permitted_use("codebook").alias("data_use")).rows()
+    return digest(inputs.digest_without("prompts"), repr(uses))
+
+
+def _asked_of(inputs: Inputs) -> Callable[[Callable[[], pl.DataFrame]], pl.DataFrame]:
+    """Reads prompts as the model is asked: with today's `data_use`, and a simulated respondent's with what it knows."""
+    spec, permitted_use = inputs.model, inputs.permitted_use("codebook")
+    personas = inputs.table("personas").select("respondent_id", "codebook")
     wanted = spec.provider_class.wanted_truth(spec)
     truth = {} if wanted is None else {"gold": inputs.table("gold"), "groups": inputs.table("groups")}
 
@@ -77,18 +122,51 @@ def _prompts_for(spec: inference.ModelSpec, inputs: Inputs) -> pl.DataFrame | in
             prompts = tasks.with_known_truth(prompts, wanted, **truth)
         return inference.with_request_hashes(spec, prompts)
 
+    return asked
+
+
+def _prompts_for(inputs: Inputs) -> pl.DataFrame | inference.PromptParts:
+    """All prompts that the model is asked."""
+    chunks, asked = inputs.chunks("prompts"), _asked_of(inputs)
     if len(chunks) == 1:
         return asked(partial(inputs.table, "prompts"))
-    return inference.PromptParts(spec, [partial(asked, chunk.read) for chunk in chunks])
+    return inference.PromptParts(inputs.model, [partial(asked, chunk.read) for chunk in chunks])
 
 
 def prompts_for(spec: inference.ModelSpec, prompts: pl.DataFrame, deployment: Deployment) -> pl.DataFrame:
     """Those of the stored prompts that the model is asked; a simulated respondent's with what it knows."""
-    prompts = inference.of_panel_share(spec, prompts)
+    return _told_to(spec, deployment)(prompts)
+
+
+def _told_to(spec: inference.ModelSpec, deployment: Deployment) -> Callable[[pl.DataFrame], pl.DataFrame]:
     wanted = spec.provider_class.wanted_truth(spec)
     if wanted is None:
-        return prompts
-    return tasks.with_known_truth(prompts, wanted, gold=stacked(deployment, "gold"), groups=read(deployment, "groups"))
+        return partial(inference.of_panel_share, spec)
+    truth = {"gold": stacked(deployment, "gold"), "groups": read(deployment, "groups")}
+    return lambda prompts: tasks.with_known_truth(inference.of_panel_share(spec, prompts), wanted, **truth)
+
+
+def permitted_prompts(deployment: Deployment, task: str) -> Iterator[Callable[[], pl.DataFrame]]:
+    """Functions that read the stored prompts of a task chunk by chunk, with today's `data_use`."""
+    personas = read(deployment, "personas").select("respondent_id", "codebook")
+    permitted_use = deployment.permitted_use("codebook")
+
+    def rows(chunk: StoredChunk) -> pl.DataFrame:
+        return as_permitted(with_current_names("prompts", chunk.read()), personas, permitted_use)
+
+    for chunk in chunks_of(deployment, "prompts", task):
+        yield partial(rows, chunk)
+
+
+def planned_prompts(deployment: Deployment, spec: inference.ModelSpec, names: Iterable[str]) -> inference.PromptParts:
+    """The prompts of some tasks that a model would be asked now, to plan with: they are read chunk by chunk."""
+    told = _told_to(spec, deployment)
+
+    def asked(rows: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+        return inference.with_request_hashes(spec, told(rows()))
+
+    parts = [partial(asked, rows) for task in names for rows in permitted_prompts(deployment, task)]
+    return inference.PromptParts(spec, parts)
 
 
 def _naming_task(
@@ -126,7 +204,7 @@ class _LookAgain:
         return pl.Series([], dtype=pl.String) if wanted is None else wanted
 
     def _wanted(self, now: Inputs) -> pl.Series:
-        return inference.wanted_requests(now.model, _prompts_for(now.model, now))
+        return inference.wanted_requests(now.model, _prompts_for(now))
 
     def _may_be_paid(self, now: Inputs) -> bool:
         """Whether requests may still be paid for: an approval may have been revoked, or the price have risen."""

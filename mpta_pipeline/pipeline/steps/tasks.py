@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -66,7 +66,8 @@ def prompts(inputs: Inputs) -> Output:
     return Output(chunks=chunks, summary=_summary)
 
 
-def _built(plan: tasks.PromptPlan) -> tuple[pl.DataFrame, dict[str, Any]]:
+def _built(part: Callable[[], tasks.PromptPlan]) -> tuple[pl.DataFrame, dict[str, Any]]:
+    plan = part()
     frame = plan.build()
     return frame, tasks.prompt_counts(frame, plan.config.orders)
 

@@ -1,0 +1,124 @@
+"""Large tables are published in parts: the same rows in the same order, and only what changed is written again."""
+
+from datetime import date
+from pathlib import Path
+from urllib.parse import quote
+
+import duckdb
+import polars as pl
+import pytest
+
+from mpta_pipeline import surveys
+from mpta_pipeline.core import tables
+from mpta_pipeline.core.provenance import Node, Record, checksum, read_table, store, stored_tables, write_record
+from mpta_pipeline.core.storage import Layout
+from mpta_pipeline.publication import warehouse, warehouse_parts
+from tests.factories import stored_study as fab
+
+LARGE = ("prompts", "responses", "scores")
+
+
+def publish(layout: Layout) -> dict[str, list[tuple]]:
+    """Publish as the step does; the rows of every table and view."""
+    path = warehouse.publish(layout)
+    write_record(path, Record("warehouse", "1", None, {}, {}, checksum(path)))
+    with duckdb.connect(str(path), read_only=True) as con:
+        return {each.name: con.table(each.name).fetchall() for each in (*tables.PUBLISHED, *tables.VIEWS)}
+
+
+def restore(frame: pl.DataFrame, path: Path) -> None:
+    store(frame, path, Node(path.parts[-2], path.stem), {})
+
+
+@pytest.fixture
+def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    layout = fab.store(tmp_path)
+    for name in LARGE:
+        for path in stored_tables(layout.store / "tables" / name):
+            restore(pl.read_parquet(path), path)
+    monkeypatch.setattr(warehouse_parts, "PART_ROWS", 0)
+    return layout
+
+
+@pytest.fixture
+def filled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The parts that are written."""
+    names: list[str] = []
+    declare = warehouse._declare
+
+    def declared(con, table, name=None):
+        names.extend([] if name is None else [name])
+        declare(con, table, name)
+
+    monkeypatch.setattr(warehouse, "_declare", declared)
+    return names
+
+
+def part_of_scores() -> str:
+    """The part that `change_scores` changes."""
+    return f"scores|{quote(fab.MODELS[0], safe='')}|values"
+
+
+def change_scores(layout: Layout) -> Path:
+    path = layout.table("scores", fab.MODELS[0], "values")
+    restore(read_table(path).with_columns(pl.col("score") / 2), path)
+    return path
+
+
+def test_parts_have_the_rows_and_the_order_of_one_table(layout, filled, monkeypatch):
+    in_parts = publish(layout)
+    assert len(filled) == sum(len(stored_tables(layout.store / "tables" / name)) for name in LARGE)
+    with duckdb.connect(str(layout.warehouse), read_only=True) as con:
+        told = dict(con.execute("select view_name, comment from duckdb_views() where not internal").fetchall())
+        columns = con.execute(
+            "select comment from duckdb_columns() where table_name = 'scores' and schema_name = 'main'"
+        )
+        assert all(comment for (comment,) in columns.fetchall())
+    assert told["scores"] == tables.SCORES.description
+    monkeypatch.setattr(warehouse_parts, "PART_ROWS", 10**9)
+    assert publish(layout) == in_parts
+
+
+def test_only_the_partition_that_changed_is_written(layout, filled, monkeypatch):
+    before = publish(layout)
+    filled.clear()
+    assert publish(layout) == before and filled == [], "nothing changed"
+    change_scores(layout)
+    after = publish(layout)
+    assert [part_of_scores() in name for name in filled] == [True]
+    assert after["scores"] != before["scores"] and after["responses"] == before["responses"]
+    monkeypatch.setattr(warehouse_parts, "begin", lambda layout, target: False)
+    assert publish(layout) == after, "as from nothing"
+
+
+def test_a_partition_that_left_the_study_leaves_the_file(layout, filled):
+    before = publish(layout)
+    filled.clear()
+    gone = layout.table("scores", fab.MODELS[0], "values")
+    warehouse.leave_out(layout, [gone])
+    after = publish(layout)
+    assert filled == [] and 0 < len(after["scores"]) < len(before["scores"])
+    with duckdb.connect(str(layout.warehouse), read_only=True) as con:
+        names = {name for (name,) in con.execute("select table_name from duckdb_tables()").fetchall()}
+    assert part_of_scores() not in names
+
+
+@pytest.mark.parametrize("why", ["withdrawal", "damage", "changed by somebody", "columns"])
+def test_a_file_that_cannot_be_trusted_is_not_reused(layout, filled, monkeypatch, why):
+    before = publish(layout)
+    filled.clear()
+    if why == "withdrawal":
+        monkeypatch.setattr(
+            surveys, "load_withdrawals", lambda layout: type("Listed", (), {"version": f"{date.today()}"})()
+        )
+    elif why == "damage":
+        content = bytearray(layout.warehouse.read_bytes())
+        content[len(content) // 2] ^= 1
+        layout.warehouse.write_bytes(content)
+    elif why == "changed by somebody":
+        with duckdb.connect(str(layout.warehouse)) as con:
+            con.execute(f'delete from {warehouse_parts.SCHEMA}."{part_of_scores()}"')
+    else:
+        monkeypatch.setattr(duckdb, "__version__", "another")
+    assert publish(layout) == before
+    assert len(filled) == sum(len(stored_tables(layout.store / "tables" / name)) for name in LARGE)
