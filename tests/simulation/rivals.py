@@ -30,6 +30,8 @@ RULES = EstimateRules(dimensions=DIMENSIONS, bootstrap=50, min_personas=25)
 # Mean distance of people's shares from equal ones: three options, of two races (3 : 7), each Dirichlet(3, 3, 3).
 _LEAN = np.random.default_rng(1).dirichlet(np.full(3, 3.0), (200_000, 2))
 FROM_EVEN = float(0.5 * np.abs(0.3 * _LEAN[:, 0] + 0.7 * _LEAN[:, 1] - 1 / 3).sum(axis=1).mean())
+# People of one race are further from equal shares than a mixture is.
+OF_ONE_RACE = float(0.5 * np.abs(_LEAN[:, 0] - 1 / 3).sum(axis=1).mean()) / FROM_EVEN
 DIRECTION, FIRST = 0.4, 0.3
 
 
@@ -40,7 +42,7 @@ class Planted:
     Attributes:
         properties: What is planted.
         directions: Questions are shown forward and reversed, not in cyclic orders.
-        truth: Metric → its value for everyone and every group.
+        truth: Metric → its value for everyone and every group; panel_gain times `OF_ONE_RACE` for races.
         verdict: The verdict on the panel for everyone and every group.
     """
 
@@ -95,13 +97,15 @@ class Counts:
     verdicts: list[dict[str, int]] = field(default_factory=lambda: [{}, {}])
     elsewhere: list[int] = field(default_factory=lambda: [0, 0, 0])
 
-    def add(self, metric: str, rows: pl.DataFrame, truth: float) -> None:
+    def add(self, metric: str, rows: pl.DataFrame) -> None:
         """Count the intervals of one study."""
         before = self.held.get(metric, [(0, 0), (0, 0)])
         everyone = rows.get_column("dimensions") == "all"
         now = []
         for (hits, n), part in zip(before, (rows.filter(everyone), rows.filter(~everyone)), strict=True):
-            inside = part.filter((pl.col("ci_low") <= truth + 1e-9) & (pl.col("ci_high") >= truth - 1e-9)).height
+            inside = part.filter(
+                (pl.col("ci_low") <= pl.col("truth") + 1e-9) & (pl.col("ci_high") >= pl.col("truth") - 1e-9)
+            ).height
             now.append((hits + inside, n + part.height))
         self.held[metric] = now
 
@@ -129,7 +133,10 @@ def count(counts: Counts, planted: Planted, estimates: pl.DataFrame, pockets: pl
     """Count what came out of one study."""
     own = estimates.filter((pl.col("condition") == "persona") & (pl.col("baseline") == "") & ~pl.col("small"))
     for metric, truth in planted.truth.items():
-        counts.add(metric, own.filter(metric=metric).drop_nulls("ci_low"), truth)
+        rows = own.filter(metric=metric).drop_nulls("ci_low")
+        factor = OF_ONE_RACE if metric == "panel_gain" else 1.0
+        of_races = pl.col("dimensions") == "race"
+        counts.add(metric, rows.with_columns(truth=pl.when(of_races).then(truth * factor).otherwise(truth)))
     for row in own.filter(metric="panel_gain").iter_rows(named=True):
         said = rival_verdict(row["ci_low"], row["ci_high"], q_value=row["q_value"], level=RULES.level)
         of = counts.verdicts[row["dimensions"] != "all"]
