@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from mpta_pipeline import inference, tasks
-from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.errors import ConfigError, ModelError
 from mpta_pipeline.inference.known_truth import WantedTruth
 from mpta_pipeline.inference.providers import simulated
 from tests.factories import simulated_study
@@ -283,3 +283,12 @@ def test_questions_about_groups_leave_the_other_requests_as_they_are(described):
     both = inference.with_request_hashes(spec, told(described, spec)).filter(pl.col("condition") != "group")
     assert both["request_hash"].equals(inference.with_request_hashes(spec, told(alone, spec))["request_hash"])
     assert not both["known"].str.contains("shares").any()
+
+
+def test_a_model_that_states_no_shares_is_told_what_the_condition_group_needs(described, tmp_path):
+    spec = make_spec("http://127.0.0.1:1/v1", elicitations=["letter"])
+    with pytest.raises(ModelError) as raised:
+        inference.plan(spec, described.prompts, tmp_path)
+    said = str(raised.value)
+    assert "verbalized, which the condition `group` needs: it asks for the shares of all options" in said
+    assert "remove `group` from the study's conditions" in said and "elicitation letter" not in said
