@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from mpta_pipeline.cli import app
 from mpta_pipeline.core.configuration import key_meanings
+from mpta_pipeline.core.published_figures import PublishedStudy
 from mpta_pipeline.core.study import Study
 from mpta_pipeline.core.tables import PUBLISHED, VIEWS, Column, Table
 from mpta_pipeline.inference.models import ModelSpec
@@ -78,7 +79,7 @@ def _type(column: Column) -> str:
 
 
 def configuration() -> str:
-    """Every key of the three configuration files."""
+    """Every key of the configuration files."""
     lines = [
         "# Configuration",
         "",
@@ -93,6 +94,12 @@ def configuration() -> str:
         ("study.yaml", "The study: personas, conditions, tasks, and the estimates that are made.", Study),
         ("models.yaml", "The entries below `models:`.", ModelSpec),
         ("surveys.yaml", "Where survey files are searched, and what you may do with each source.", SurveyConfig),
+        (
+            "published.yaml",
+            "Optional: a published study beside yours, whose figures the report compares with your own. "
+            "[Start from a published study](../how-to/start-from-a-study.md) explains it.",
+            PublishedStudy,
+        ),
     ):
         lines += ["", f"## {file}", "", what, *_keys(model)]
         for name, nested in _nested(model).items():

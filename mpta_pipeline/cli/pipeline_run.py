@@ -80,6 +80,7 @@ def run_pipeline(
         study_state.add_out_of_date(result, deployment)
     study_state.add_headline(result, deployment)
     study_state.add_found(result, deployment)
+    study_state.add_published_figures(result, deployment)
     seconds = time.monotonic() - started
     result.info(f"{len(outcome.made)} table(s) built in {seconds:.0f} s")
     result.facts |= {"built": outcome.made, "failures": outcome.failures, "seconds": round(seconds, 1)}
@@ -109,6 +110,7 @@ def publish(deployment: Deployment) -> Result:
         study_state.add_out_of_date(result, deployment)
         study_state.add_headline(result, deployment)
         study_state.add_found(result, deployment)
+        study_state.add_published_figures(result, deployment)
         add_published(result, deployment)
     return result
 

@@ -10,9 +10,13 @@ from mpta_pipeline.cli.labels import names_of
 from mpta_pipeline.core.untrusted_text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
     import polars as pl
 
     from mpta_pipeline.cli.result import Result
+    from mpta_pipeline.core.labels import Labels
     from mpta_pipeline.pipeline.deployment import Deployment
 
 
@@ -88,6 +92,61 @@ def add_found(result: Result, deployment: Deployment) -> None:
     result.facts["looked_for"] = looked
     for text in looked[:SHOWN_FINDINGS]:
         result.note(text, subject="looked for")
+
+
+def add_published_figures(result: Result, deployment: Deployment) -> None:
+    """Add the figures of published.yaml beside the study's own, as the report shows them."""
+    from mpta_pipeline.core.provenance import Node
+    from mpta_pipeline.pipeline.stored import made
+
+    published, problem = deployment.published
+    record = made(deployment, Node("report"))
+    if problem:
+        result.warning(problem, subject="published.yaml")
+    if published is None or record is None or not record.notes.get("published"):
+        return
+    rows = record.notes["published"]
+    names = names_of(deployment)
+    shown = [
+        {"figure": "\n".join(part for part in (figure, of) if part), "published": value, "ours": "\n".join(lines)}
+        for (figure, of, value), lines in _of_figures(rows, names).items()
+    ]
+    plain = [{key: value for key, value in row.items() if key != "shown"} for row in rows]
+    result.table("published_and_ours", plain, title=f"Published and ours: {published.citation}", shown=shown)
+
+
+SHOWN_MODELS = 4
+
+
+def _of_figures(rows: Sequence[Mapping[str, Any]], names: Labels) -> dict[tuple[str, str, str], list[str]]:
+    """Figure, model and published value → a line per own estimate. Controls are left out if there are models."""
+    found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault((row["figure"], row["of"], row["shown"]["published"]), []).append(row)
+    several = len({row["survey"] for row in rows if row["survey"]}) > 1
+    lines: dict[tuple[str, str, str], list[str]] = {}
+    for figure, own in found.items():
+        models = [row for row in own if not row["control"]] or own
+        lines[figure] = [_of_model(row, names, several=several) for row in models[:SHOWN_MODELS]]
+        if more := len(models) - SHOWN_MODELS:
+            lines[figure] += [f"{more} more in the report"] if more > 0 else []
+    return lines
+
+
+def _of_model(row: Mapping[str, Any], names: Labels, *, several: bool) -> str:
+    """An own estimate in a line: value, interval, difference, model."""
+    shown = row["shown"]
+    if row["model"] is None:
+        return _first_clause(shown["estimate"])
+    who = row["model"] + (f", {names.survey(row['survey'])}" if several else "")
+    interval = f" {shown['interval']}" if shown["interval"] else ""
+    difference = "" if row["difference"] is None else f", {shown['difference']}"
+    return f"{_first_clause(shown['estimate'])}{interval}{difference} ({who})"
+
+
+def _first_clause(text: str) -> str:
+    """A value, or why there is none, without the details that the report has."""
+    return text.partition(";")[0].partition(" (")[0]
 
 
 def _readable(headline: pl.DataFrame) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
@@ -30,6 +30,7 @@ from mpta_pipeline.core.storage import (
     chunk_folder,
     holds_chunks,
     listed,
+    on_object_store,
     parquet_metadata,
     read_parquet,
     read_text,
@@ -227,6 +228,21 @@ def read_table(path: Path) -> pl.DataFrame:
         return read_parquet(path)
     except UNREADABLE as failure:
         raise _damaged(path, type(failure).__name__) from None
+
+
+def read_in_parts(path: Path, rows: int) -> Iterator[pl.DataFrame]:
+    """Read a stored partition in one file, some rows at a time, as `read_table` reads it at once."""
+    record = read_record(path)
+    if record is None or record.chunks or (record.rows or 0) <= rows or on_object_store(path):
+        yield read_table(path)
+        return
+    verify(path)
+    for first in range(0, record.rows or 0, rows):
+        try:
+            part = pl.scan_parquet(path).slice(first, rows).collect()
+        except UNREADABLE as failure:
+            raise _damaged(path, type(failure).__name__) from None
+        yield part
 
 
 def verify(path: Path) -> None:

@@ -6,7 +6,7 @@ from mpta_pipeline.metrics.baselines.people_shares import people_shares
 from mpta_pipeline.metrics.baselines.retest import read_retest, retest
 from mpta_pipeline.metrics.baselines.rivals import rivals
 from mpta_pipeline.metrics.estimate_checks import check_comparison, check_estimates, check_pockets
-from mpta_pipeline.metrics.estimates import compute_estimates
+from mpta_pipeline.metrics.estimates import compute_estimates, estimates_and_rivals
 from mpta_pipeline.metrics.headline import OPEN_TEXT, headline
 from mpta_pipeline.metrics.metric import METRICS, Metric
 from mpta_pipeline.metrics.model_comparison import compare_models
@@ -26,6 +26,7 @@ __all__ = [
     "compute_estimates",
     "cross_fitted",
     "detectable",
+    "estimates_and_rivals",
     "find_pockets",
     "headline",
     "people_shares",

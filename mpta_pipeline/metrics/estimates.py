@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from mpta_pipeline.core.described_groups import of_people
 from mpta_pipeline.core.estimate_ids import estimate_ids
 from mpta_pipeline.core.study import EstimateRules
-from mpta_pipeline.core.tables import SUBGROUP_METRICS
+from mpta_pipeline.core.tables import RIVALS, SUBGROUP_METRICS
+from mpta_pipeline.metrics.baselines.rivals import Ladder
 from mpta_pipeline.metrics.estimators.alignment import distance_estimates
 from mpta_pipeline.metrics.estimators.batteries import battery_estimates
 from mpta_pipeline.metrics.estimators.disparity import disparity_estimates
@@ -29,12 +29,9 @@ from mpta_pipeline.metrics.estimators.means import (
 from mpta_pipeline.metrics.estimators.nonlinear import nonlinear_estimates, weighted_features
 from mpta_pipeline.metrics.metric import METRICS, Metric, applicable_to
 from mpta_pipeline.metrics.samples import groups as g
-from mpta_pipeline.metrics.samples.answer_changes import with_controls
-from mpta_pipeline.metrics.samples.balancing import Units, balance_chunks, by_persona
-from mpta_pipeline.metrics.samples.direct_estimates import DirectEstimates
-from mpta_pipeline.metrics.samples.item_features import with_facts
-from mpta_pipeline.metrics.samples.published_polls import Polls, polls_of
-from mpta_pipeline.metrics.samples.survey_answers import REFERENCE, Block, View, cut_rows, group_guesses, make_blocks
+from mpta_pipeline.metrics.samples.answers import gather
+from mpta_pipeline.metrics.samples.published_polls import polls_of
+from mpta_pipeline.metrics.samples.survey_answers import REFERENCE, Block, View, blocks, cut_rows, group_guesses
 from mpta_pipeline.metrics.statistics import equivalence, multiplicity
 from mpta_pipeline.metrics.statistics.arrays import Features, Floats
 
@@ -45,7 +42,7 @@ MOST_THREADS = 4
 def compute_estimates(
     scores: pl.DataFrame | Iterable[pl.DataFrame],
     groups: pl.DataFrame,
-    gold: pl.DataFrame,
+    gold: pl.DataFrame | Iterable[pl.DataFrame],
     *,
     rules: EstimateRules,
     releases: pl.DataFrame | None = None,
@@ -64,7 +61,8 @@ def compute_estimates(
             chunks are read one after another, and the estimates are the same as those of the whole. Answers of the
             condition `group` are compared with the others only.
         groups: respondent_id, survey and one text column per base dimension, for all respondents (null: unknown).
-        gold: GOLD of the task for all respondents; empty if the answer key does not depend on the person.
+        gold: GOLD of the task for all respondents; empty if the answer key does not depend on the person. Parts of it
+            that can be iterated over more than once do as well.
         rules: Dimensions, levels and margins of the estimates.
         releases: wave and release_id of the waves in use, for example WAVES; None leaves `release_ids` empty. With
             `weight_name`, every estimate names the survey weights that it uses.
@@ -82,52 +80,46 @@ def compute_estimates(
         ConfigError: A dimension is unknown.
         ValidationError: The scores belong to several models or tasks, or a respondent is in several chunks.
     """
-    stated: list[pl.DataFrame] = []
-    made = balance_chunks(_people_of(by_persona(scores) if isinstance(scores, pl.DataFrame) else scores, stated))
+    return estimates_and_rivals(
+        scores, groups, gold, rules=rules, releases=releases, items=items, ceiling=ceiling, retest=retest, study=study
+    )[0]
+
+
+def estimates_and_rivals(
+    scores: pl.DataFrame | Iterable[pl.DataFrame],
+    groups: pl.DataFrame,
+    gold: pl.DataFrame | Iterable[pl.DataFrame],
+    *,
+    rules: EstimateRules,
+    releases: pl.DataFrame | None = None,
+    items: pl.DataFrame | None = None,
+    ceiling: pl.DataFrame | None = None,
+    retest: pl.DataFrame | None = None,
+    study: str = "",
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Compute `compute_estimates` and the ladder of `rivals`, reading the scores once.
+
+    The arguments are those of `compute_estimates`.
+
+    Returns:
+        SUBGROUP_METRICS and RIVALS.
+    """
+    made = gather(scores, items=items, ceiling=ceiling, retest=retest)
     if made is None:
-        return SUBGROUP_METRICS.empty()
+        return SUBGROUP_METRICS.empty(), RIVALS.empty()
     dimensions = tuple(dict.fromkeys((g.ALL, *rules.dimensions)))
     g.check_dimensions(dimensions, groups)
-    balanced = made.units.on(with_controls(made.units.frame))
-    units = balanced.on(_with_ceiling(with_facts(balanced, items, retest), ceiling))
     chosen = applicable_to(keyed=made.keyed)
-    direct = DirectEstimates.joined(stated)
-    polled = (
-        replace(block, direct=direct) for block in blocks(units, groups, gold, rules=rules, polls=polls_of(items))
-    )
-    parts = list(_side_by_side(polled, dimensions, chosen))
-    estimates = _corrected(pl.concat(parts, how="diagonal"), rules).join(
-        _releases(units.frame, releases), on="survey", how="left"
-    )
+    ladder = Ladder(made, rules)
+    known = _releases(made.units.frame, releases)
+    all_blocks = blocks(made.units, groups, gold, rules=rules, polls=polls_of(items))
+    polled = (replace(block, direct=made.direct) for block in all_blocks)
+    parts = list(_side_by_side(ladder.seen(polled), dimensions, chosen))
+    estimates = _corrected(pl.concat(parts, how="diagonal"), rules).join(known, on="survey", how="left")
     estimates = estimates.with_columns(_weights().alias("weights"))
     estimates = estimates.with_columns(pl.lit(made.model).alias("model"), pl.lit(made.task).alias("task"))
     estimates = estimates.with_columns(estimate_ids(estimates, study))
-    return SUBGROUP_METRICS.conform(estimates.select(list(SUBGROUP_METRICS.schema)))
-
-
-def _people_of(chunks: Iterable[pl.DataFrame], stated: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Pass on the answers for persons, and keep the shares that are stated for groups in `stated`."""
-    for chunk in chunks:
-        if (direct := DirectEstimates.read(chunk)) is not None:
-            stated.append(direct.frame)
-        yield of_people(chunk)
-
-
-def _with_ceiling(units: pl.DataFrame, ceiling: pl.DataFrame | None) -> pl.DataFrame:
-    if ceiling is None:
-        return units.with_columns(pl.lit(None, pl.Float64).alias("ceiling"))
-    return units.join(ceiling, on=["survey", "item_id", "respondent_id"], how="left", maintain_order="left")
-
-
-def blocks(
-    units: Units, groups: pl.DataFrame, gold: pl.DataFrame, *, rules: EstimateRules, polls: Polls | None = None
-) -> Iterator[Block]:
-    """Make one unweighted block per survey, and a weighted one if all answers of the survey have weights."""
-    groups = g.apart(groups)
-    surveys = units.frame.get_column("survey")
-    for survey in sorted(surveys.unique().to_list()):
-        of_survey = units.take((surveys == survey).to_numpy())
-        yield from make_blocks(of_survey, groups, gold, survey, rules=rules, polls=polls)
+    return SUBGROUP_METRICS.conform(estimates.select(list(SUBGROUP_METRICS.schema))), ladder.table()
 
 
 def _side_by_side(

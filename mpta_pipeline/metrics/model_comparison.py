@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from itertools import combinations
 
 import numpy as np
@@ -11,7 +11,7 @@ import polars as pl
 from mpta_pipeline.core.described_groups import of_people
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import MODEL_COMPARISON
-from mpta_pipeline.metrics.metric import METRICS, applicable
+from mpta_pipeline.metrics.metric import METRICS, applicable_to
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.balancing import UNIT_KEY, balance
 from mpta_pipeline.metrics.statistics import equivalence, multiplicity
@@ -25,7 +25,7 @@ COMPARED = ("accuracy", "accuracy_strict", "mae_n", "rouge_l", "chrf", "parse_ra
 
 
 def compare_models(
-    scores: pl.DataFrame,
+    scores: pl.DataFrame | Iterable[pl.DataFrame],
     *,
     rules: EstimateRules,
     groups: pl.DataFrame | None = None,
@@ -38,7 +38,8 @@ def compare_models(
     holds the models whose difference from its first model is not significant, so that they cannot be ranked.
 
     Args:
-        scores: SCORES of all models, of any number of tasks.
+        scores: SCORES of all models, of any number of tasks, or chunks of it. A chunk has all answers for some
+            respondents of one model or more.
         rules: `level` applies to intervals, tests and tie groups.
         groups: GROUPS, for the sampling units of people; None: people were sampled individually.
         controls: Names of simulated respondents. They have no row, so that a control changes no figure of a model:
@@ -47,38 +48,52 @@ def compare_models(
     Returns:
         MODEL_COMPARISON: both directions of each pair, and one row per model with its own estimate.
     """
-    scores = of_people(scores).filter(~pl.col("model").is_in(list(controls)))
+    units: dict[str, dict[str, list[pl.DataFrame]]] = {}
+    keyless = set()
+    for chunk in [scores] if isinstance(scores, pl.DataFrame) else scores:
+        for (task, model), part in of_people(chunk).group_by("task", "model"):
+            if model in controls:
+                continue
+            if part.get_column("gold_idx").null_count():
+                keyless.add(task)
+            units.setdefault(str(task), {}).setdefault(str(model), []).append(_compared(balance(part).frame))
     parts: list[pl.DataFrame] = []
-    for (_task,), of_task in scores.sort("task", "model").group_by("task", maintain_order=True):
-        parts.extend(_compare_task(of_task, rules, groups))
+    for task in sorted(units):
+        chosen = [name for name in COMPARED if name in applicable_to(keyed=task not in keyless)]
+        of_models = {model: pl.concat(units[task][model]) for model in sorted(units[task])}
+        parts.extend(_compare_task(task, of_models, chosen, rules, groups))
     if not parts:
         return MODEL_COMPARISON.empty()
     table = pl.concat(parts, how="diagonal").with_columns(pl.col(pl.Float64).fill_nan(None))
     return MODEL_COMPARISON.conform(_tied(_corrected(table), rules).select(list(MODEL_COMPARISON.schema)))
 
 
-def _compare_task(scores: pl.DataFrame, rules: EstimateRules, groups: pl.DataFrame | None) -> list[pl.DataFrame]:
-    compared = [name for name in COMPARED if name in applicable(scores)]
-    units = {str(name): balance(part).frame for (name,), part in scores.group_by("model", maintain_order=True)}
-    everything = pl.concat(
-        [
-            frame.select(
-                *_MATCH,
-                "cluster_id",
-                "weight",
-                "n_orders",
-                *(
-                    expr.cast(pl.Float64).alias(f"{name}__{part}")
-                    for name in compared
-                    for part, expr in (
-                        ("value", pl.when(METRICS[name].where).then(METRICS[name].value)),
-                        ("count", pl.when(METRICS[name].where).then(METRICS[name].count.cast(pl.Float64))),
-                    )
-                ),
-            ).with_columns(pl.lit(model).alias("model"))
-            for model, frame in units.items()
-        ]
+def _compared(frame: pl.DataFrame) -> pl.DataFrame:
+    """Value and count of each metric compared, for each balanced answer."""
+    return frame.select(
+        *_MATCH,
+        "cluster_id",
+        "weight",
+        "n_orders",
+        *(
+            expr.cast(pl.Float64).alias(f"{name}__{part}")
+            for name in COMPARED
+            for part, expr in (
+                ("value", pl.when(METRICS[name].where).then(METRICS[name].value)),
+                ("count", pl.when(METRICS[name].where).then(METRICS[name].count.cast(pl.Float64))),
+            )
+        ),
     )
+
+
+def _compare_task(
+    task: str,
+    units: dict[str, pl.DataFrame],
+    compared: list[str],
+    rules: EstimateRules,
+    groups: pl.DataFrame | None,
+) -> list[pl.DataFrame]:
+    everything = pl.concat([frame.with_columns(pl.lit(model).alias("model")) for model, frame in units.items()])
     parts = []
     for (survey, condition), rows in everything.sort(*_MATCH, "model").group_by(
         ["survey", "condition"], maintain_order=True
@@ -96,7 +111,7 @@ def _compare_task(scores: pl.DataFrame, rules: EstimateRules, groups: pl.DataFra
             if lines:
                 parts.append(
                     pl.DataFrame(lines, infer_schema_length=None).with_columns(
-                        pl.lit(scores.item(0, "task")).alias("task"),
+                        pl.lit(task).alias("task"),
                         pl.lit(survey).alias("survey"),
                         pl.lit(condition).alias("condition"),
                         pl.lit(metric).alias("metric"),

@@ -11,8 +11,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from mpta_pipeline import personas, tasks
 from mpta_pipeline.core.errors import ConfigError, MptaError
 from mpta_pipeline.core.labels import CROSS
+from mpta_pipeline.core.published_figures import FILE as PUBLISHED
+from mpta_pipeline.core.published_figures import load_published
 from mpta_pipeline.core.study import TaskConfig
 from mpta_pipeline.core.unknown_names import unknown_name
+from mpta_pipeline.metrics import METRICS
 from mpta_pipeline.pipeline.deployment import Deployment
 
 
@@ -23,7 +26,7 @@ def configuration_problems(deployment: Deployment) -> list[MptaError]:
     except MptaError:
         return []
     found: list[MptaError] = []
-    for look in (_surveys, _strata_and_dimensions, _traits, _retest, _timezone, _tasks):
+    for look in (_surveys, _strata_and_dimensions, _traits, _retest, _timezone, _tasks, _published):
         try:
             found += look(deployment)
         except MptaError as failure:  # e.g. a concept that cannot be read; the other names are looked at all the same
@@ -106,6 +109,34 @@ def _tasks(deployment: Deployment) -> Iterator[MptaError]:
             key = f"tasks.{name}.options.columns"
             yield from _unknown("concept or column", chosen, _columns(deployment), key, deployment)
         yield from _models_of(deployment, name, config)
+
+
+def _published(deployment: Deployment) -> Iterator[MptaError]:
+    """Names in published.yaml that lead nowhere: the figure would have nothing of ours beside it."""
+    published = load_published(deployment.config)
+    if published is None:
+        return
+    file, study = deployment.config / PUBLISHED, deployment.study
+    dimensions = ["all", *study.figures.dimensions]
+    known = [source.id for source in deployment.sources]
+    for place, needed in enumerate(published.files):
+        for kind, name, names in (("survey", needed.survey, known), ("task", needed.task, list(study.tasks))):
+            if name is not None and name not in names:
+                yield unknown_name(kind, name, names, variable=f"files.{place}.{kind}", file=file)
+    for place, figure in enumerate(published.figures):
+        if (ours := figure.ours) is None:
+            continue
+        if ours.task not in study.tasks:
+            yield unknown_name("task", ours.task, study.tasks, variable=f"figures.{place}.ours.task", file=file)
+            continue
+        asked = study.task_conditions(ours.task)
+        for kind, key, value, names in (
+            ("metric", "metric", ours.metric, list(METRICS)),
+            ("condition of this task", "condition", ours.condition, list(asked)),
+            ("dimension of this study", "dimensions", ours.dimensions, dimensions),
+        ):
+            if value not in names:
+                yield unknown_name(kind, value, names, variable=f"figures.{place}.ours.{key}", file=file)
 
 
 def _models_of(deployment: Deployment, task: str, config: TaskConfig) -> Iterator[MptaError]:

@@ -16,6 +16,8 @@ from pydantic import BaseModel
 
 from mpta_pipeline.core.configuration import key_meanings
 from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.published_figures import FILE as PUBLISHED
+from mpta_pipeline.core.published_figures import PublishedStudy
 from mpta_pipeline.core.study import Study
 from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.provider_registry import providers_of
@@ -53,13 +55,19 @@ def schemas(config: Path = _PACKAGED) -> dict[str, dict[str, Any]]:
 
 
 def write(folder: Path, config: Path = _PACKAGED) -> list[Path]:
-    """Write the schemas into a folder; returns the files."""
+    """Write the schemas into a folder, with that of `published.yaml` if the folder has one; returns the files."""
     written = []
-    for name, schema in schemas(config).items():
+    found = schemas(config) | ({PUBLISHED: published()} if (folder / PUBLISHED).exists() else {})
+    for name, schema in found.items():
         path = folder / file_name(name)
         path.write_text(text(schema), encoding="utf-8")
         written.append(path)
     return written
+
+
+def published() -> dict[str, Any]:
+    """The schema of `published.yaml`, which few deployments have."""
+    return _titled(_of(PublishedStudy), f"{PUBLISHED}: a published study beside this one")
 
 
 def text(schema: Mapping[str, Any]) -> str:

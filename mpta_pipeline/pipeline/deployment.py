@@ -21,6 +21,8 @@ from mpta_pipeline.core.errors import ConfigError, DamagedError, SurveyFileError
 from mpta_pipeline.core.hashing import content_hash, digest
 from mpta_pipeline.core.own_records import SetAside, keep
 from mpta_pipeline.core.provenance import read_record, read_table
+from mpta_pipeline.core.published_figures import FILE as PUBLISHED
+from mpta_pipeline.core.published_figures import PublishedStudy, load_published
 from mpta_pipeline.core.storage import Layout, listed, read_checked_json, write_checked_json
 from mpta_pipeline.core.study import Study, TaskConfig, load_study
 from mpta_pipeline.core.unknown_names import unknown_name
@@ -410,6 +412,19 @@ class Deployment:
         if table is None:
             return rules
         return digest(rules, table.read_bytes() if table.is_file() else "absent")
+
+    @property
+    def published(self) -> tuple[PublishedStudy | None, str]:
+        """The published study of published.yaml, read anew each time, and why it cannot be used; empty if it can."""
+        try:
+            return load_published(self.config), ""
+        except ConfigError as problem:
+            return None, str(problem)
+
+    def published_version(self) -> str:
+        """Version of the published figures beside those of the study."""
+        path = self.config / PUBLISHED
+        return digest(path.read_bytes()) if path.is_file() else "absent"
 
     def report_version(self) -> str:
         """Version of what is published beyond the estimates.

@@ -201,7 +201,7 @@ SOURCES: dict[str, SourceAsset] = {
         ),
         SourceAsset("study_card", "study.yaml: traits, panel, conditions and seed; which waves left the study."),
         SourceAsset("figures_card", "study.yaml: how estimates are computed, with the test-retest table."),
-        SourceAsset("report_card", "study.yaml: what the report shows beyond the estimates."),
+        SourceAsset("report_card", "study.yaml and published.yaml: what the report shows beyond the estimates."),
         SourceAsset(
             "departure_card",
             "Models and tasks that left the study; comparison, warehouse and report are rebuilt without them.",
@@ -317,6 +317,12 @@ SETTINGS: dict[str, Setting] = {
             lambda deployment, _: deployment.report_version(),
             keys=("tasks", "least_readable", "name"),
             gives=("sources", "config_folder"),
+        ),
+        Setting(
+            "published_figures",
+            "report_card",
+            lambda deployment, _: deployment.published_version(),
+            gives=("published",),
         ),
         Setting("held_releases", "report_card", lambda deployment, _: deployment.held_version(), gives=("held",)),
         Setting("readability_warning", "report_card", None, keys=("least_readable",)),
@@ -739,7 +745,7 @@ def _publication(declared: tuple[StoredTable, ...]) -> tuple[StoredTable, ...]:
             # Beside the aggregates, the prompts and replies of a few personas whose data-use policy allows it.
             "microdata",
             upstream=("warehouse", *_SHOWN),
-            settings=(*_RULES, "data_use", "held_releases", "models", "study_design"),
+            settings=(*_RULES, "data_use", "held_releases", "published_figures", "models", "study_design"),
             # The page describes the design; whatever changes it changes personas, panel or prompts as well.
             covered=dict.fromkeys((*_SHOWN, "data_use", "models", "study_design"), "warehouse"),
             code=("mpta_pipeline.report", "mpta_pipeline.pipeline.labels", "mpta_pipeline.core.labels"),

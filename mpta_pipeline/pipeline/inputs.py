@@ -6,7 +6,7 @@ the graph does not know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from mpta_pipeline.core.chunks import StoredChunk, chunks_by_inputs
 from mpta_pipeline.core.errors import DamagedError
 from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Node, Record, read_table
+from mpta_pipeline.core.published_figures import PublishedStudy
 from mpta_pipeline.core.storage import Layout, listed
 from mpta_pipeline.core.study import Study, TaskConfig
 from mpta_pipeline.pipeline import graph
@@ -29,8 +30,10 @@ from mpta_pipeline.pipeline.held_releases import HeldRelease, held_releases
 from mpta_pipeline.pipeline.request_options import RequestOptions, current_options
 from mpta_pipeline.pipeline.staleness import inputs_digest, parent_nodes, read_partitions
 from mpta_pipeline.pipeline.stored import (
+    StoredParts,
     chunks_of,
     concatenated,
+    frames_of,
     made,
     outside_the_study,
     path_of,
@@ -114,6 +117,22 @@ class Inputs:
         """As `table`, reduced chunk by chunk, so that it need not fit into memory (`stored.reduced`)."""
         (key,) = self.partitions(name)
         return reduced(self._deployment, name, key, only)
+
+    def one_by_one(self, name: str, partitions: Iterable[str] | None = None) -> Iterator[pl.DataFrame]:
+        """The rows of an upstream table, one chunk after another, so that they need not fit into memory.
+
+        Args:
+            name: The table.
+            partitions: Its partitions to read; None for all that belong to the step's own.
+        """
+        for key in self.partitions(name) if partitions is None else partitions:
+            yield from frames_of(self._deployment, name, key)
+
+    def parts(self, name: str) -> StoredParts:
+        """The rows of an upstream table, some at a time: parts that can be iterated over more than once."""
+        (key,) = self.partitions(name)
+        chunks_of(self._deployment, name, key)  # raises if it has not been made yet
+        return StoredParts(name, path_of(self._deployment, Node(name, key)))
 
     def chunks(self, name: str) -> list[StoredChunk]:
         """The chunks of the partition that `table` gives as a whole; one without a name if it is in one file.
@@ -269,6 +288,11 @@ class Inputs:
     def held(self) -> list[HeldRelease]:
         """The releases that are read and not in use."""
         return held_releases(self._given("held"))
+
+    @property
+    def published(self) -> tuple[PublishedStudy | None, str]:
+        """The published study of published.yaml, and why it cannot be used."""
+        return self._given("published").published
 
     def permitted_use(self, codebook: str) -> pl.Expr:
         """Column `data_use` by the surveys.yaml of this moment, which may have changed since the run began."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +13,7 @@ import polars as pl
 from mpta_pipeline.core.chunks import StoredChunk, stored_chunks
 from mpta_pipeline.core.errors import ConfigError, ValidationError
 from mpta_pipeline.core.model_task import ModelTask
-from mpta_pipeline.core.provenance import Node, Record, discard, read_record, read_table, stored_tables
+from mpta_pipeline.core.provenance import Node, Record, discard, read_in_parts, read_record, read_table, stored_tables
 from mpta_pipeline.core.storage import listed
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
@@ -20,6 +21,8 @@ from mpta_pipeline.pipeline.graph import Partitioning
 
 INTO_CHUNKS = "it was stored in one file and is now stored in chunks, which repeats no request"
 """Why a large table of an earlier version is made again."""
+PART_ROWS = 1_000_000
+"""Rows of `StoredParts`: as polars' tables with ids as text, they take about 100 MB."""
 
 
 def path_of(deployment: Deployment, node: Node) -> Path:
@@ -95,6 +98,32 @@ def chunks_of(deployment: Deployment, table: str, partition: str = "") -> list[S
     return found
 
 
+@dataclass(frozen=True)
+class StoredParts:
+    """The rows of a stored table, some at a time; a person's rows may be in several parts."""
+
+    table: str
+    path: Path
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        for part in read_in_parts(self.path, PART_ROWS):
+            yield with_current_names(self.table, part)
+
+
+def frames_of(deployment: Deployment, table: str, partition: str = "") -> Iterator[pl.DataFrame]:
+    """The rows of one partition of a stored table, chunk after chunk; all at once if it is in one file.
+
+    Raises:
+        ConfigError: It has not been made yet.
+    """
+    chunks = chunks_of(deployment, table, partition)
+    if len(chunks) == 1:
+        yield read(deployment, table, partition)
+        return
+    for chunk in chunks:
+        yield with_current_names(table, chunk.read())
+
+
 def reduced(
     deployment: Deployment, table: str, partition: str, only: Callable[[pl.DataFrame], pl.DataFrame]
 ) -> pl.DataFrame:
@@ -109,10 +138,10 @@ def reduced(
     Raises:
         ConfigError: It has not been made yet.
     """
-    chunks = chunks_of(deployment, table, partition)
-    if len(chunks) == 1:
-        return only(read(deployment, table, partition))
-    frame = pl.concat([only(with_current_names(table, chunk.read())) for chunk in chunks])
+    parts = [only(frame) for frame in frames_of(deployment, table, partition)]
+    if len(parts) == 1:
+        return parts[0]
+    frame = pl.concat(parts)
     schema = graph.TABLES[table].schema
     key = [name for name in (schema.key if schema else ()) if name in frame.columns]
     return frame.sort(key, maintain_order=True) if key else frame

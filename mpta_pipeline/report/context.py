@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline.core.labels import Labels, plain
+from mpta_pipeline.core.published_figures import PublishedStudy
 from mpta_pipeline.core.study import Study
 from mpta_pipeline.report import charts, phrases, rows
 from mpta_pipeline.report.findings import Findings, find
@@ -63,6 +64,7 @@ class Report:
         labels: Names for people of surveys, tasks, dimensions and subgroups.
         records: Table → partition → what the record of the stored table says about how it was made.
         usage: Model → tokens and US dollars of its replies, and the model as the provider reports it.
+        published: A published study whose figures are shown beside the own estimates; None if there is none.
         controls: Models with known answers (table `models`): named as controls, never ranked.
     """
 
@@ -77,6 +79,7 @@ class Report:
         labels: Labels,
         records: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
         usage: Mapping[str, Mapping[str, Any]] | None = None,
+        published: PublishedStudy | None = None,
     ) -> None:
         self.frames = frames
         self.study = study
@@ -86,6 +89,7 @@ class Report:
         self.labels = labels
         self.records = records or {}
         self.usage = usage or {}
+        self.published = published
         self.min_personas = study.figures.min_personas
         self.level = study.figures.level
         self.confidence = study.figures.confidence

@@ -15,9 +15,11 @@ from markupsafe import Markup
 
 from mpta_pipeline.core import tables as t
 from mpta_pipeline.core.labels import Labels
+from mpta_pipeline.core.published_figures import PublishedStudy
 from mpta_pipeline.core.study import Study
 from mpta_pipeline.report import charts, charts_data, phrases
 from mpta_pipeline.report.context import Report
+from mpta_pipeline.report.published import as_rows
 from mpta_pipeline.report.rows import MetricRecord
 from mpta_pipeline.report.section import Section, sections
 from mpta_pipeline.report.sections.found import told
@@ -36,7 +38,7 @@ class FirstScreen:
 
     Attributes:
         prompts: Ids of the prompts whose texts the report shows: PROMPTS and RESPONSES are read for these alone.
-        told: The findings, and what was looked for, as sentences.
+        told: The findings, and what was looked for, as sentences; published figures beside the own estimates.
     """
 
     prompts: list[str]
@@ -70,6 +72,7 @@ def render_report(
     labels: Labels | None = None,
     records: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
     usage: Mapping[str, Mapping[str, Any]] | None = None,
+    published: PublishedStudy | None = None,
 ) -> str:
     """Render the report.
 
@@ -85,6 +88,7 @@ def render_report(
         labels: Names for people of surveys, tasks, dimensions and subgroups; None writes the configuration's names.
         records: Table → partition → the record of the stored table, for failures and warnings of the run.
         usage: Model → tokens and US dollars of its replies.
+        published: A published study whose figures are shown beside the own estimates.
 
     Returns:
         HTML with styles, scripts and data inside. Equal input gives equal text.
@@ -93,7 +97,15 @@ def render_report(
     if "group_replies" in tables:
         frames["group_replies"] = tables["group_replies"]
     report = Report(
-        frames, study, metrics or {}, set_aside or {}, notes, labels=labels or Labels(), records=records, usage=usage
+        frames,
+        study,
+        metrics or {},
+        set_aside or {},
+        notes,
+        labels=labels or Labels(),
+        records=records,
+        usage=usage,
+        published=published,
     )
     shared = {"view": report, "study": study, "words": phrases, "labels": report.labels, "charts": charts}
     return (
@@ -125,7 +137,12 @@ def shown_prompts(
 
 
 def first_screen(
-    tables: Mapping[str, pl.DataFrame], *, study: Study, metrics: Mapping[str, MetricRecord], labels: Labels
+    tables: Mapping[str, pl.DataFrame],
+    *,
+    study: Study,
+    metrics: Mapping[str, MetricRecord],
+    labels: Labels,
+    published: PublishedStudy | None = None,
 ) -> FirstScreen:
     """What the report says first, before PROMPTS and RESPONSES are read.
 
@@ -135,11 +152,12 @@ def first_screen(
         study: The study.
         metrics: Records of the metric registry by name.
         labels: Names for people, and which models are controls.
+        published: A published study whose figures are compared with the own estimates.
     """
     frames = {table.name: tables.get(table.name, table.empty()) for table in t.PUBLISHED}
     report = Report(frames, study, metrics, {}, (), labels=labels)
     prompts = sorted({prompt for _, prompts, _ in chosen_prompts(report.found, frames) for prompt in prompts})
-    return FirstScreen(prompts, told(report))
+    return FirstScreen(prompts, told(report) | {"published": as_rows(report, published)})
 
 
 def _parts(report: Report, shared: Mapping[str, Any]) -> list[_Part]:

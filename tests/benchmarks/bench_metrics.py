@@ -1,13 +1,19 @@
 """How long estimates take on 1,000,000 scores of 4,000 personas, 800 items and 60 groups, as ratios in one run.
 
 Run: python -m tests.benchmarks.bench_metrics
+With numbers, how time and memory grow from 1 million scores to more, read from stored chunks, each in a process of its
+own: python -m tests.benchmarks.bench_metrics 1 3 10
 """
 
 from __future__ import annotations
 
 import resource
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -122,5 +128,83 @@ def _fairlearn(rows: pl.DataFrame, trait: str, ours: float) -> None:
     print(f"ours, one replicate of one kind and trait on all rows {ours * 1e3:.2f} ms; {each / ours:.0f} × faster")
 
 
+class Parts:
+    """Stored parts of a table, read one after another."""
+
+    def __init__(self, folder: Path, table: str) -> None:
+        self.files = sorted(folder.glob(f"{table}-*.parquet"))
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        return (pl.read_parquet(file) for file in self.files)
+
+
+PERSONAS_PER_CHUNK = 250
+
+
+def store(folder: Path, millions: int) -> None:
+    """Store scores, groups and people's answers part by part, so that no part of the study is in memory with another.
+
+    4,000 personas per million scores, 63 of 800 items each, two orders, two conditions; everyone answered all items.
+    """
+    folder.mkdir(parents=True)
+    groups = []
+    for i in range(4000 * millions // PERSONAS_PER_CHUNK):
+        made = world(
+            personas=PERSONAS_PER_CHUNK, items=800, items_per_persona=63, options=4, orders=2, weights=True,
+            traits=TRAITS, seed=i,
+        )  # fmt: skip
+        named = [
+            frame.with_columns(
+                pl.col(c).str.replace("gss", f"gss{i:04d}")
+                for c in ("respondent_id", "prompt_id")
+                if c in frame.columns
+            )
+            for frame in made
+        ]
+        for table, frame in zip(("scores", "groups", "gold"), named, strict=True):
+            if table == "groups":
+                groups.append(frame)
+            else:
+                frame.write_parquet(folder / f"{table}-{i:04d}.parquet")
+    pl.concat(groups).write_parquet(folder / "groups.parquet")
+
+
+def one(folder: Path, work: str) -> None:
+    """Measure one piece of work on a stored study and print seconds, CPU seconds and peak memory in MB."""
+    groups, scores, gold = pl.read_parquet(folder / "groups.parquet"), Parts(folder, "scores"), Parts(folder, "gold")
+    rules = EstimateRules(dimensions=tuple(name for name, _ in TRAITS), bootstrap=400)
+    start = time.perf_counter()
+    if work == "estimates":
+        compute_estimates(scores, groups, gold, rules=rules)
+    else:
+        find_pockets(scores, groups, gold, rules=rules, seed=1)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    print(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3)
+
+
+def growth(sizes: list[int]) -> None:
+    """Measure studies of some million scores and print a table with the ratios to the first."""
+    first: dict[str, tuple[float, ...]] = {}
+    print("work       million scores   seconds   CPU seconds   peak MB   seconds over the first")
+    for millions in sizes:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "study"
+            store(folder, millions)
+            for work in ("estimates", "pockets"):
+                command = [sys.executable, "-m", "tests.benchmarks.bench_metrics", "--one", str(folder), work]
+                made = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                values = tuple(map(float, made.split()))
+                ratio = values[0] / first.setdefault(work, values)[0]
+                print(
+                    f"{work:10s} {millions:14d} {values[0]:9.1f} {values[1]:13.1f} {values[2]:9,.0f} {ratio:23.1f}",
+                    flush=True,
+                )
+
+
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--one"]:
+        one(Path(sys.argv[2]), sys.argv[3])
+    elif sys.argv[1:]:
+        growth([int(size) for size in sys.argv[1:]])
+    else:
+        main()

@@ -22,6 +22,7 @@ import yaml
 from typer.testing import CliRunner
 
 from mpta_pipeline import cli, inference
+from mpta_pipeline.core.published_figures import PublishedStudy
 from mpta_pipeline.core.study import Study
 from mpta_pipeline.pipeline import configuration_schemas
 from mpta_pipeline.pipeline.deployment import Deployment
@@ -40,7 +41,7 @@ NOT_HERE = {
     "mpta score preds.jsonl": "needs BBQ's own files: tests/external/test_answers.py",
     "mpta score log.eval": "needs a log of inspect_ai: tests/external/test_logs.py",
 }
-SCHEMAS = configuration_schemas.schemas()
+SCHEMAS = configuration_schemas.schemas() | {"published.yaml": configuration_schemas.published()}
 STUDY = {"name": "a", "tasks": {"t": {"kind": "value_alignment"}}}
 GENERATED = ("docs/reference/", "docs/graph.md")
 
@@ -204,6 +205,8 @@ def kind_of(document: dict[str, object]) -> str | None:
         return "models.yaml"
     if keys <= {"directories", "sources"}:
         return "surveys.yaml"
+    if keys <= set(PublishedStudy.model_fields):
+        return "published.yaml"
     return "study.yaml" if keys <= set(Study.model_fields) else None
 
 
@@ -223,6 +226,8 @@ def test_yaml_is_what_the_schema_and_the_code_accept(block, tmp_path):
             inference.load_models(tmp_path / file)
         case "surveys.yaml":
             load_sources(tmp_path / file)
+        case "published.yaml":
+            PublishedStudy.model_validate(document)
         case _:
             Study.model_validate(document)
 

@@ -1,12 +1,15 @@
 """Protects estimates of scores that come in chunks: the same bytes as those of the whole."""
 
+import numpy as np
 import polars as pl
 import pytest
 
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.study import EstimateRules
-from mpta_pipeline.metrics import compute_estimates
+from mpta_pipeline.metrics import compare_models, compute_estimates, find_pockets
 from mpta_pipeline.metrics.samples.balancing import balance, balance_chunks, by_persona
+from mpta_pipeline.metrics.samples.groups import apart
+from mpta_pipeline.metrics.samples.human_answers import people
 from tests.factories.scores import world
 
 RULES = EstimateRules(dimensions=("sex", "category"), bootstrap=50)
@@ -75,3 +78,54 @@ def test_no_chunk_and_empty_chunks_have_no_estimates(small):
     scores, groups, gold = small
     assert compute_estimates([], groups, gold, rules=RULES).is_empty()
     assert compute_estimates([scores.clear()], groups, gold, rules=RULES).is_empty()
+
+
+def test_pockets_are_the_same_whatever_the_chunks(small):
+    scores, groups, gold = small
+    rules = EstimateRules(min_personas=4)
+    whole = find_pockets(scores, groups, gold, rules=rules, seed=1)
+    assert whole.height
+    assert find_pockets(iter(chunks(scores, 3, 1)), groups, gold, rules=rules, seed=1).equals(whole)
+
+
+def test_models_compared_in_chunks_differ_as_those_of_the_whole(small):
+    scores, groups, _ = small
+    both = pl.concat([scores, scores.filter(pl.col("item_id") != "i0003").with_columns(model=pl.lit("other"))])
+    whole = compare_models(both, rules=RULES, groups=groups)
+    of_models = [part for _, part in both.group_by("model")]
+    parts = [part for scores in of_models for part in chunks(scores, 2, 1)]
+    assert whole.height
+    assert compare_models(iter(parts), rules=RULES, groups=groups).equals(whole)
+
+
+def test_peoples_answers_are_read_in_parts(small):
+    _, groups, gold = small
+    shuffled = gold.sample(fraction=1.0, shuffle=True, seed=1)
+    whole, parts = (
+        people(answers, apart(groups), "gss", gold["item_id"])
+        for answers in (gold, [shuffled.head(100), shuffled.slice(100)])
+    )
+    assert np.array_equal(parts.answers, whole.answers)
+    assert np.array_equal(parts.own_weight, whole.own_weight)
+    assert parts.persons.equals(whole.persons)
+
+
+def test_a_persons_answers_may_have_different_weights(small):
+    """Every answer keeps its own weight, and the sums are those of rows."""
+    _, groups, gold = small
+    gold = gold.filter(pl.col("item_id") != "i0002", pl.col("respondent_id") != "r_gss_00003")
+    by_item = gold.with_columns(
+        weight=pl.col("weight") * pl.when(pl.col("item_id") == "i0001").then(3.0).otherwise(1.0)
+    )
+    for answers in (gold, by_item):
+        made = people(answers, apart(groups), "gss", answers["item_id"]).weighted()
+        own = answers.filter(survey="gss").join(groups, on="respondent_id")
+        expected = own.group_by("sex", "item_id", "gold_idx").agg(
+            w=pl.col("weight").sum(), w2=(pl.col("weight") ** 2).sum()
+        )
+        labels = made.cut_persons("sex").labels
+        for row in expected.iter_rows(named=True):
+            place = labels.index(row["sex"]), made.items.index(row["item_id"]), row["gold_idx"]
+            assert made.counts("sex")[place] == pytest.approx(row["w"])
+            assert made.counts("sex", squared=True)[place] == pytest.approx(row["w2"])
+        assert made.counts("all").sum() == pytest.approx(own["weight"].sum())

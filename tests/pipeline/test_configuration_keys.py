@@ -207,6 +207,11 @@ IN_SURVEYS = [
     nothing("sources.download", True, "whether new releases are fetched"),
 ]
 WITHOUT_KEYS = {
+    "published.yaml": [
+        to("a published value", {"value: 0.5": "value: 0.6"}, "published_figures", stored=False, shown=True),
+        to("an own estimate", {"condition: persona": "condition: no_persona"}, "published_figures", stored=False,
+           shown=True),
+    ],
     "sources/club.yaml": [
         to("title", {"Club survey {wave}": "Survey of the Club {wave}"}, "survey_file", "harmonization_rules",
            "report_design"),
@@ -403,6 +408,7 @@ PACKAGED = {
 """Data file of the package → tables whose version of code includes it."""
 ELSEWHERE = {
     "harmonize/concepts/*.yaml": "the crosswalk's own version, per codebook",
+    "ready_studies/**": "copied into a new configuration folder, and read there",
     "core/correlates_of_war.csv": "read into snapshots, which are never changed; a new one is read with the new file",
     "orchestration/workspace.yaml": "how Dagster is started",
     "orchestration/pages/**": "pages of the UI, which are stored nowhere",
@@ -417,7 +423,10 @@ def test_every_packaged_file_counts_in_what_is_made_with_it(monkeypatch):
         if path.is_file() and path.suffix not in (".py", ".pyc"):
             name = path.relative_to(package).as_posix()
             many = path.suffix == ".yaml" and path.parent.name in ("concepts", "sources")
-            name = next((f"{room}/**" for room in ("report", "orchestration/pages") if name.startswith(room)), name)
+            name = next(
+                (f"{room}/**" for room in ("report", "orchestration/pages", "ready_studies") if name.startswith(room)),
+                name,
+            )
             files.setdefault(f"{name.rpartition('/')[0]}/*.yaml" if many else name, []).append(path)
     assert set(files) == set(PACKAGED) | set(ELSEWHERE)
     code_of = {table.name: table.code for table in graph.TABLES.values() if table.has_step}

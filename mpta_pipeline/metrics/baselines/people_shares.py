@@ -73,9 +73,9 @@ def _shares(answered: People, dimension: str, rules: EstimateRules) -> pl.DataFr
     counts = answered.counts(dimension)
     total = counts.sum(axis=2)
     p = ratio(counts, np.broadcast_to(total[..., None], counts.shape))
-    weight = answered.frame.get_column("weight").to_numpy()
-    here = (cut.codes[answered.person] >= 0) & (weight > 0)
-    slice_item = np.where(here, cut.codes[answered.person], n) * n_items + answered.item
+    rows = answered.rows()
+    here = (cut.codes[rows.person] >= 0) & (rows.weight > 0)
+    slice_item = np.where(here, cut.codes[rows.person], n) * n_items + rows.item
     heads = sums(slice_item, here, (n + 1) * n_items)[: n * n_items].reshape(n, n_items)
     if answered.design.known:
         v, df = _by_units(answered, answered.design, cut.codes, p, total)
@@ -142,19 +142,19 @@ def _by_units(answered: People, design: Design, codes: Ints, p: Floats, total: F
     """
     n, n_items, width = p.shape
     v, df = np.full(p.shape, np.nan), np.full((n, n_items), np.nan)
-    weight = answered.frame.get_column("weight").to_numpy()
-    slot, unit = codes[answered.person], design.unit[answered.person]
-    answer = answered.place - answered.item * width
+    given = answered.rows()
+    weight, answer = given.weight, given.option
+    slot, unit = codes[given.person], design.unit[given.person]
     inside: Flags = (slot >= 0) & (weight > 0)
     of_stratum = np.zeros((design.n_units, len(design.units_of_stratum)))
     of_stratum[np.arange(design.n_units), design.stratum] = 1.0
     for i in range(n_items):
-        rows = np.flatnonzero(inside & (answered.item == i))
+        rows = np.flatnonzero(inside & (given.item == i))
         place = (slot[rows] * width + answer[rows]) * design.n_units + unit[rows]
-        given = sums(place, weight[rows], n * width * design.n_units).reshape(n, width, design.n_units)
-        asked = given.sum(axis=1, keepdims=True)
+        counts = sums(place, weight[rows], n * width * design.n_units).reshape(n, width, design.n_units)
+        asked = counts.sum(axis=1, keepdims=True)
         with np.errstate(divide="ignore", invalid="ignore"):
-            z = (given - p[:, i, :, None] * asked) / total[:, i, None, None]
+            z = (counts - p[:, i, :, None] * asked) / total[:, i, None, None]
         v[:, i] = design.variance(np.nan_to_num(z))
         there = (asked[:, 0] > 0).astype(float)
         df[:, i] = there.sum(axis=1) - ((there @ of_stratum) > 0).sum(axis=1)

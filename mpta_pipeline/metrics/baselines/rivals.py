@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
-from mpta_pipeline.core.described_groups import covers, of_people
+from mpta_pipeline.core.described_groups import covers
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import RIVALS
 from mpta_pipeline.metrics.baselines.rival import Compared, Rival, Told, load
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.answer_distributions import Cells, make_cells
-from mpta_pipeline.metrics.samples.balancing import balance
-from mpta_pipeline.metrics.samples.direct_estimates import DirectEstimates
+from mpta_pipeline.metrics.samples.answers import Answers, gather
 from mpta_pipeline.metrics.samples.human_answers import People
-from mpta_pipeline.metrics.samples.item_features import with_facts
 from mpta_pipeline.metrics.samples.published_polls import polls_of
-from mpta_pipeline.metrics.samples.survey_answers import Block, View, cut_rows, make_blocks
+from mpta_pipeline.metrics.samples.survey_answers import Block, View, blocks, cut_rows
 from mpta_pipeline.metrics.statistics.arrays import Floats, Ints, ratio, sums
 
 PANEL = "persona"
@@ -28,9 +26,9 @@ LADDER = load()
 
 
 def rivals(
-    scores: pl.DataFrame,
+    scores: pl.DataFrame | Iterable[pl.DataFrame],
     groups: pl.DataFrame,
-    gold: pl.DataFrame,
+    gold: pl.DataFrame | Iterable[pl.DataFrame],
     *,
     rules: EstimateRules,
     items: pl.DataFrame,
@@ -41,41 +39,57 @@ def rivals(
 
     It covers the questions that a group was asked about and its personas answered. Of polls, only distances are known,
     for the groups that a poll has. The arguments are those of
-    `estimates.compute_estimates`.
+    `estimates.compute_estimates`; `estimates.estimates_and_rivals` makes both in one pass.
 
     Returns:
         RIVALS; empty if the model was asked about no group.
     """
-    direct, scores = DirectEstimates.read(scores), of_people(scores)
-    polls = polls_of(items)
-    keyed = not gold.is_empty() and not scores.get_column("gold_idx").null_count()
-    if direct is None or scores.is_empty() or (polls is None and not keyed):
+    made = gather(scores, items=items, ceiling=ceiling, retest=retest)
+    if made is None:
         return RIVALS.empty()
-    balanced = balance(scores)
-    frame = with_facts(balanced, items, retest)
-    known = (
-        frame.with_columns(pl.lit(None, pl.Float64).alias("ceiling"))
-        if ceiling is None
-        else frame.join(ceiling, on=["survey", "item_id", "respondent_id"], how="left", maintain_order="left")
-    )
-    units = balanced.on(known)
-    surveys = units.frame.get_column("survey")
-    parts = []
-    for survey in sorted(surveys.unique().to_list()):
-        of_survey = units.take((surveys == survey).to_numpy())
-        for block in make_blocks(of_survey, g.apart(groups), gold, survey, rules=rules, polls=polls):
-            for dimension in dict.fromkeys((g.ALL, *rules.dimensions)):
-                if g.of_people(dimension) and PANEL in block.conditions():
-                    parts += list(_of_dimension(replace(block, direct=direct), dimension))
-    if not parts:
-        return RIVALS.empty()
-    made = pl.concat(parts).with_columns(
-        pl.lit(scores.item(0, "model")).alias("model"),
-        pl.lit(scores.item(0, "task")).alias("task"),
-        (pl.col("n_personas") < rules.min_personas).alias("small"),
-        pl.col(pl.Float64).fill_nan(None),
-    )
-    return RIVALS.conform(made.select(list(RIVALS.schema)))
+    ladder = Ladder(made, rules)
+    if ladder.wanted:
+        for _ in ladder.seen(blocks(made.units, groups, gold, rules=rules, polls=polls_of(items))):
+            pass
+    return ladder.table()
+
+
+class Ladder:
+    """The ladder of the blocks that pass.
+
+    Args:
+        answers: The answers that the blocks are made of.
+        rules: Dimensions, levels and margins of the estimates.
+    """
+
+    def __init__(self, answers: Answers, rules: EstimateRules) -> None:
+        self._model, self._task, self._direct, self._rules = answers.model, answers.task, answers.direct, rules
+        self._parts: list[pl.DataFrame] = []
+        self._keyed = answers.keyed
+        self.wanted = answers.direct is not None
+
+    def seen(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        """Pass the blocks on."""
+        for block in blocks:
+            known = self._keyed or block.polls is not None
+            if self.wanted and known and PANEL in block.conditions():
+                own = replace(block, direct=self._direct)
+                for dimension in dict.fromkeys((g.ALL, *self._rules.dimensions)):
+                    if g.of_people(dimension):
+                        self._parts += list(_of_dimension(own, dimension))
+            yield block
+
+    def table(self) -> pl.DataFrame:
+        """RIVALS of all blocks that passed."""
+        if not self._parts:
+            return RIVALS.empty()
+        made = pl.concat(self._parts).with_columns(
+            pl.lit(self._model).alias("model"),
+            pl.lit(self._task).alias("task"),
+            (pl.col("n_personas") < self._rules.min_personas).alias("small"),
+            pl.col(pl.Float64).fill_nan(None),
+        )
+        return RIVALS.conform(made.select(list(RIVALS.schema)))
 
 
 def _of_dimension(block: Block, dimension: str) -> Iterator[pl.DataFrame]:
@@ -190,7 +204,8 @@ def _kept(cells: Cells, keep: Ints) -> Cells:
 
 def _people_asked(people: People, dimension: str, labels: list[str]) -> Floats:
     """(slices × items) number of people with an answer, whatever their weight."""
-    code = g.cut(people.persons, dimension, labels).codes[people.person]
+    rows = people.rows()
+    code = g.cut(people.persons, dimension, labels).codes[rows.person]
     n, n_items = len(labels), len(people.items)
-    place = np.where(code >= 0, code, n) * n_items + people.item
+    place = np.where(code >= 0, code, n) * n_items + rows.item
     return sums(place, np.ones(len(place)), (n + 1) * n_items)[: n * n_items].reshape(n, n_items)

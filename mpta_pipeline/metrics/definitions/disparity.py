@@ -19,7 +19,7 @@ def _record(
         source=source,
         family="disparity",
         chance="its mean if people are randomly reassigned to groups of these sizes and group × question differences "
-        "are redrawn, baseline `permutation_null`",
+        "are redrawn, baseline `permutation_null`; the p-value counts draws that tie with the estimate",
         computed_by="disparity",
     )
 

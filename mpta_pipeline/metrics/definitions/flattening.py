@@ -57,7 +57,7 @@ METRICS = (
         "eta2",
         "share explained by the group (ε²)",
         "Share of the variance of the model's answers that lies between the dimension's groups (ε², which is η² "
-        "without its bias; ordinal items). Baseline `human`: people's own share",
+        "without its bias; ordinal items); null if all answers are alike. Baseline `human`: people's own share",
         "Kelley 1935",
         unit="share",
         high=1.0,
@@ -66,7 +66,7 @@ METRICS = (
     _record(
         "eta2_difference",
         "share explained by the group, model minus people",
-        "The model's `eta2` minus people's own; above 0 is caricature",
+        "The model's `eta2` minus people's own; above 0 is caricature; null if either is",
         "Kelley 1935",
         unit="difference of shares",
         chance="minus people's own share",

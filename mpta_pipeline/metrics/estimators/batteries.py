@@ -87,23 +87,23 @@ def battery_estimates(view: View) -> dict[str, pl.DataFrame]:
     ids = frame.get_column("respondent_id").unique().sort()
     weight = np.zeros(len(ids))
     weight[persona] = frame.get_column("w").to_numpy()
-    people = block.people.frame
+    people = block.people
+    everyone = people.persons.get_column("respondent_id")
     # People whom the model was not asked about, if there are enough, serve as a second sample.
-    apart = people.filter(~pl.col("respondent_id").is_in(ids.implode()))
-    people = apart if apart.get_column("respondent_id").n_unique() >= len(ids) else people
-    other_ids = people.get_column("respondent_id").unique().sort()
-    other_weight = np.zeros(len(other_ids))
-    other_weight[dense(people.get_column("respondent_id"))] = people.get_column("weight").to_numpy()
+    others = ~everyone.is_in(ids.implode()).to_numpy()
+    if others.sum() < len(ids):
+        others = np.ones(len(everyone), dtype=bool)
+    other_ids = everyone.filter(pl.Series(others))
+    other_weight = people.weight_of_persons[others]
     batteries = []
     for (_,), part in items.group_by("cluster_id", maintain_order=True):
         names, k = part.get_column("item_id").to_list(), part.get_column("k_options").to_numpy()
         mine = frame.filter(pl.col("item_id").is_in(names))
-        theirs = people.filter(pl.col("item_id").is_in(names))
         batteries.append(
             _Battery(
                 _table(mine, ids, names, "place") / (k - 1),
                 _table(mine, ids, names, "gold_idx") / (k - 1),
-                _table(theirs, other_ids, names, "gold_idx") / (k - 1),
+                people.table(names, others) / (k - 1),
             )
         )
     unit = _units(view, ids), _units(view, other_ids)

@@ -10,6 +10,7 @@ import polars as pl
 
 from mpta_pipeline.metrics.estimators.means import THIS_ITEM
 from mpta_pipeline.metrics.samples import groups as g
+from mpta_pipeline.metrics.samples.human_answers import People
 from mpta_pipeline.metrics.samples.survey_answers import View
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, dense, distinct, sums
 from mpta_pipeline.metrics.statistics.bootstrap import Hashes, mix
@@ -72,8 +73,8 @@ def epsilon_parts(means: Floats, variances: Floats, n: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class _Answers:
-    """Answers of the model or of people: cell (slice × item), person, cluster, weight and share of each option."""
+class _Model:
+    """Answers of the model: cell (slice × item), person, cluster, weight and share of each option."""
 
     cell: Ints
     person: Hashes
@@ -81,14 +82,68 @@ class _Answers:
     weight: Floats
     share: Floats
 
-    def take(self, keep: Flags | Ints) -> _Answers:
-        return _Answers(self.cell[keep], self.person[keep], self.cluster[keep], self.weight[keep], self.share[keep])
-
-    def counts(self, group: Ints, groups: int, cells: int) -> tuple[Floats, Floats]:
-        """Sum (options × groups × cells) weights and (groups × cells) squared weights."""
-        place = group * cells + self.cell
+    def counts(self, kind: str | None, groups: int, cells: int) -> tuple[Floats, Floats]:
+        """Sum (options × groups × cells) weights and (groups × cells) squared weights; see `_groups_of`."""
+        place = self.cell
+        if kind is not None:
+            place = _groups_of(kind, self.person, self.cluster, groups) * cells + self.cell
         counted = np.stack([sums(place, self.weight * column, groups * cells) for column in self.share.T])
         return counted.reshape(-1, groups, cells), sums(place, self.weight**2, groups * cells).reshape(groups, cells)
+
+
+def _groups_of(kind: str, person: Hashes, cluster: Hashes, groups: int) -> Ints:
+    """The jackknife group of each answer, by its person or by its crossing of person and item cluster."""
+    key = mix(person) if kind == "person" else mix(person ^ mix(cluster))
+    return (key % np.uint64(groups)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class _Human:
+    """Answers of people, counted item by item.
+
+    Attributes:
+        people: The people.
+        slot: Slice of each person; −1 for none.
+        code: Cell of each slice and item; −1 for none.
+        person: Hash of each person.
+        cluster: Hash of each item's cluster.
+        width: Number of options to count.
+    """
+
+    people: People
+    slot: Ints
+    code: Ints
+    person: Hashes
+    cluster: Hashes
+    width: int
+
+    def counts(self, kinds: dict[str | None, int], cells: int) -> dict[str | None, tuple[Floats, Floats]]:
+        """As `_Model.counts`, for each kind of groups and their number."""
+        out = {
+            kind: (np.zeros((self.width, groups, cells)), np.zeros((groups, cells))) for kind, groups in kinds.items()
+        }
+        for items in self.people.parts():
+            rows = self.people.rows(items)
+            slot = self.slot[rows.person]
+            code = np.where(slot >= 0, self.code[np.maximum(slot, 0), rows.item], -1)
+            kept = np.flatnonzero((code >= 0) & (rows.weight > 0))
+            if not len(kept):
+                continue
+            # Every cell belongs to one item, so that a part of the items has cells of its own.
+            own, cell = np.unique(code[kept], return_inverse=True)
+            person, item, option = (v[kept] for v in (rows.person, rows.item, rows.option))
+            weight = rows.weight[kept]
+            for kind, groups in kinds.items():
+                place: Ints = cell
+                if kind is not None:
+                    place = _groups_of(kind, self.person[person], self.cluster[item], groups) * len(own) + cell
+                size = groups * len(own)
+                counted, squared = out[kind]
+                counted[:, :, own] = sums(option * size + place, weight, self.width * size).reshape(
+                    self.width, groups, -1
+                )
+                squared[:, own] = sums(place, weight**2, size).reshape(groups, -1)
+        return out
 
 
 @dataclass(frozen=True)
@@ -108,57 +163,39 @@ class _Cells:
         return np.asarray(np.isfinite(self.places).any(axis=1))
 
 
-def _sides(view: View) -> tuple[_Cells, _Answers, _Answers] | None:
+def _sides(view: View) -> tuple[_Cells, _Model, _Human] | None:
     """Gather the cells, the model's answers and the people's; None if no cell has both."""
     block, people = view.block, view.block.people
     n_items = len(people.items)
     width = max(people.width, block.units.answer.shape[1])
     used = np.flatnonzero(block.compared & (view.cut.codes >= 0))
-    own = np.zeros((len(used), width))
-    own[:, : block.units.answer.shape[1]] = block.units.answer[used]
     facts = block.matched_items
     clusters = facts.get_column("cluster_id").fill_null("")
     of_cluster = block.cluster_hashes
     of_row, of_person = block.person_hashes
-    model = _Answers(
-        view.cut.codes[used] * n_items + block.people_item[used],
-        of_row[used],
-        of_cluster[block.people_item[used]],
-        block.weight[used],
-        own,
-    )
-    cut = people.cut_persons(view.cut.dimension)
-    places = {name: i for i, name in enumerate(view.cut.labels)}
-    of_label = np.array([*(places.get(name, -1) for name in cut.labels), -1])
-    slice_of = of_label[cut.codes][people.person]
-    weight = people.frame.get_column("weight").to_numpy()
-    rows = np.flatnonzero((slice_of >= 0) & (weight > 0))
-    said = np.zeros((len(rows), width))
-    said[np.arange(len(rows)), people.frame.get_column("gold_idx").to_numpy()[rows]] = 1.0
-    human = _Answers(
-        slice_of[rows] * n_items + people.item[rows],
-        of_person[people.person[rows]],
-        of_cluster[people.item[rows]],
-        weight[rows],
-        said,
-    )
+    place = view.cut.codes[used] * n_items + block.people_item[used]
     size = view.n * n_items
-    both = (np.bincount(model.cell, minlength=size) > 0) & (np.bincount(human.cell, minlength=size) > 0)
-    kept = np.flatnonzero(both)
+    counts = people.counts(view.cut.dimension, view.cut.labels).sum(axis=2).ravel()
+    kept = np.flatnonzero((np.bincount(place, minlength=size) > 0) & (counts > 0))
     if not len(kept):
         return None
     code = np.full(size, -1)
     code[kept] = np.arange(len(kept))
-    sides = []
-    for side in (model, human):
-        inside = side.take(code[side.cell] >= 0)
-        sides.append(_Answers(code[inside.cell], inside.person, inside.cluster, inside.weight, inside.share))
+    used = used[code[place] >= 0]
+    own = np.zeros((len(used), width))
+    own[:, : block.units.answer.shape[1]] = block.units.answer[used]
+    item = block.people_item[used]
+    model = _Model(code[view.cut.codes[used] * n_items + item], of_row[used], of_cluster[item], block.weight[used], own)
+    cut = people.cut_persons(view.cut.dimension)
+    places = {name: i for i, name in enumerate(view.cut.labels)}
+    of_label = np.array([*(places.get(name, -1) for name in cut.labels), -1])
+    human = _Human(people, of_label[cut.codes], code.reshape(view.n, n_items), of_person, of_cluster, width)
     of_options = block.option_places(width)
     known = np.isfinite(of_options)
     top = np.where(known.sum(axis=1) > 1, np.where(known, of_options, -np.inf).max(axis=1), np.nan)
     item = kept % n_items
     cells = _Cells(kept // n_items, item, dense(clusters)[item], (of_options / top[:, None])[item], n_items, view.n)
-    return cells, sides[0], sides[1]
+    return cells, model, human
 
 
 @dataclass(frozen=True)
@@ -239,14 +276,13 @@ def spread_estimates(view: View) -> dict[str, pl.DataFrame]:
         return {}
     cells, model, human = found
     n_cells, width = len(cells.slice), model.share.shape[1]
-    counts = [side.counts(np.zeros(len(side.cell), dtype=np.int64), 1, n_cells) for side in (model, human)]
-    model_whole, human_whole = (_moments(cells, counted[:, 0], squared[0]) for counted, squared in counts)
     groups = int(np.clip(MOST_COUNTS // (n_cells * width), 10, GROUPS))
+    of_people = human.counts({None: 1, "person": groups, "cell": groups}, n_cells)
+    counts = [model.counts(None, 1, n_cells), of_people[None]]
+    model_whole, human_whole = (_moments(cells, counted[:, 0], squared[0]) for counted, squared in counts)
     left: dict[str, _Without] = {}
-    for kind, key in _KEYS.items():
-        parts = [
-            side.counts((key(side) % np.uint64(groups)).astype(np.int64), groups, n_cells) for side in (model, human)
-        ]
+    for kind in ("person", "cell"):
+        parts = [model.counts(kind, groups, n_cells), of_people.pop(kind)]
         model_left, human_left = (
             # Rounding errors may be negative.
             _moments(cells, np.maximum(w - c, 0.0), np.maximum(w2 - c2, 0.0))
@@ -270,12 +306,6 @@ def spread_estimates(view: View) -> dict[str, pl.DataFrame]:
     if view.n > 1 and cells.ordinal.any():
         out |= _between_estimates(view, cells, _between_of(cells, model_whole, human_whole).T, left)
     return {name: frame for name, frame in out.items() if frame.height}
-
-
-_KEYS: dict[str, Callable[[_Answers], Hashes]] = {
-    "person": lambda side: mix(side.person),
-    "cell": lambda side: mix(side.person ^ mix(side.cluster)),
-}
 
 
 @dataclass(frozen=True)

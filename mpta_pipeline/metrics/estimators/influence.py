@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.answer_distributions import MANY, Cells
-from mpta_pipeline.metrics.samples.survey_answers import Distinct, View
+from mpta_pipeline.metrics.samples.human_answers import MOST_ROWS
+from mpta_pipeline.metrics.samples.survey_answers import Block, View
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, ratio, sums
 from mpta_pipeline.metrics.statistics.clustered import Rows
-from mpta_pipeline.metrics.statistics.linearization import design_of
+from mpta_pipeline.metrics.statistics.linearization import Design
 
 
 class Influences:
@@ -22,46 +25,24 @@ class Influences:
     """
 
     def __init__(self, view: View, cells: Cells, used: Flags, item: Ints) -> None:
-        block, people = view.block, view.block.people
+        block = view.block
         self.n, self.cells, n_items = view.n, cells, len(block.matched)
         index = np.full(view.n * n_items, -1)
         index[cells.owner * n_items + cells.item] = np.arange(len(cells.owner))
-
-        def rows_of(slices: Ints, items: Ints, w: Floats) -> tuple[Ints, Ints, Floats]:
-            """Select the rows that are in a cell, with their cells and their shares of the cells' weight."""
-            cell = np.where((slices >= 0) & (items >= 0) & (w > 0), index[np.maximum(slices, 0) * n_items + items], -1)
-            rows = np.flatnonzero(cell >= 0)
-            cell = cell[rows]
-            return rows, cell, w[rows] / sums(cell, w[rows], len(cells.owner))[cell]
-
-        rows, self._cell_m, self._share_m = rows_of(np.where(used, view.cut.codes, -1), item, block.weight)
+        slices = np.where(used, view.cut.codes, -1)
+        inside = (slices >= 0) & (item >= 0) & (block.weight > 0)
+        cell = np.where(inside, index[np.maximum(slices, 0) * n_items + item], -1)
+        rows = np.flatnonzero(cell >= 0)
+        cell, w = cell[rows], block.weight[rows]
+        self._cell = cell
+        self._share = w / sums(cell, w, len(cells.owner))[cell]
         self._answers = block.units.answer[rows]
+        self._sides: _WithPeople | _WithPolls
         if block.polls is not None:
-            # The people's side consists of the polls of the personas' own countries.
-            self._cell_h, self._share_h = self._cell_m, self._share_m
-            self._given = block.polls.shares[block.poll_entry[rows]]
-            self.design = design_of(block.frame.select("respondent_id").unique())
-            person_h = person_m = block.persona[rows]
-            self.words = "people's by spread over items alone"
+            self._sides = _WithPolls(self, block, rows)
         else:
-            person_m = block.person[rows]
-            weight = people.frame.get_column("weight").to_numpy()
-            own_slice = g.cut(people.persons, view.cut.dimension, view.cut.labels).codes[people.person]
-            rows, self._cell_h, self._share_h = rows_of(own_slice, people.item, weight)
-            self._given = people.frame.get_column("gold_idx").to_numpy()[rows]
-            person_h = people.person[rows]
-            self.design = people.design
-            self.words = self.design.words()
-        # Personas without an answer in the survey form their own units.
-        n_persons = max(len(self.design.unit), int(person_m.max(initial=-1)) + 1)
-        further = self.design.n_units + np.arange(n_persons - len(self.design.unit))
-        unit = np.concatenate([self.design.unit, further])
-        self.unit = np.concatenate([unit[person_h], unit[person_m]])
-        cell = np.concatenate([self._cell_h, self._cell_m])
-        self.owner = cells.owner[cell]
-        self.people = None if block.polls is not None else Distinct(cells.owner[self._cell_h], person_h, view.n)
-        self._pairs, self._pair = np.unique(self.unit * view.n + self.owner, return_inverse=True)
-        self.crossings = Rows(self.unit * self.n + self.owner, cells.cluster[cell])
+            self._sides = _WithPeople(self, view, rows)
+        self.words = self._sides.words
 
     @cached_property
     def noise(self) -> Floats:
@@ -71,19 +52,14 @@ class Influences:
         people's own, because the effects of sampling the same people then cancel.
         """
         cells, width = self.cells, self._answers.shape[1]
-        code = np.concatenate([self._cell_h, self._cell_m])
-        grouped = Rows(self.unit, code)
-        of = np.empty(grouped.n_cell, dtype=np.int64)
-        of[grouped.cell] = cells.owner[code]
-        seen = np.zeros(self.n)
+        human, model = [], []
         for option in range(cells.human.shape[1]):
             at = np.zeros((len(cells.owner), cells.human.shape[1]))
             at[:, option] = 1.0
-            human = (self._human(at) - cells.human[self._cell_h, option]) * self._share_h
+            human.append(cells.human[:, option, None] - at)
             answers = self._answers[:, option] if option < width else 0.0
-            model = (answers - cells.model[self._cell_m, option]) * self._share_m
-            difference = sums(grouped.cell, np.concatenate([-human, model]), grouped.n_cell)
-            seen += sums(of, difference**2, self.n)
+            model.append((answers - cells.model[self._cell, option]) * self._share)
+        seen = self._sides.squares(human, model)
         simple = ((cells.human * (1 - cells.human)).sum(axis=1) / cells.n_human) + (
             (cells.model * (1 - cells.model)).sum(axis=1) / cells.n_model
         )
@@ -95,17 +71,7 @@ class Influences:
 
         For polls, this is the largest number of any item; nan if the poll does not report it.
         """
-        if self.people is not None:
-            return self.people.count(known[self._cell_h]).astype(float)
-        most = np.zeros(self.n)
-        np.maximum.at(most, self.cells.owner[known], np.rint(self.cells.n_human[known]))
-        return np.where(most < MANY, most, np.nan)
-
-    def _human(self, values: Floats) -> Floats:
-        """Look up the value of each of the people's rows in the (cells × K) values of their answers."""
-        if self._given.ndim == 1:
-            return np.asarray(values[self._cell_h, self._given])
-        return np.asarray((values[self._cell_h, : self._given.shape[1]] * self._given).sum(axis=1))
+        return np.asarray(self._sides.n_people(known))
 
     def variances(self, d: Floats, slope_model: Floats, slope_human: Floats) -> tuple[Floats, Floats, Floats]:
         """Variances over persons (or their sampling units) and over their crossings with items, and degrees of freedom.
@@ -122,29 +88,293 @@ class Influences:
         for by_share, shares in ((slope_human, cells.human), (slope_model, cells.model)):
             slope = np.where(known[:, None], by_share, 0.0)
             parts.append((slope - (slope * shares).sum(axis=1, keepdims=True)) * per_item[:, None])
-        of_human = self._human(parts[0]) * self._share_h
-        of_model = (parts[1][self._cell_m, : self._answers.shape[1]] * self._answers).sum(axis=1) * self._share_m
-        z = np.concatenate([of_human, of_model])
-        counts = np.concatenate([known[self._cell_h], known[self._cell_m]])
-        crossing = sums(self.crossings.cell, z, self.crossings.n_cell)
-        of_crossing = self.crossings.persona_of_cell % self.n
-        there = sums(self.crossings.cell, counts, self.crossings.n_cell) > 0
-        n_cells = sums(of_crossing, there, self.n)
+        of_model = (parts[1][self._cell, : self._answers.shape[1]] * self._answers).sum(axis=1) * self._share
+        return self._sides.variances(known, parts[0], of_model)
+
+
+class _WithPolls:
+    """The people's side consists of the polls of the personas' own countries."""
+
+    words = "people's by spread over items alone"
+
+    def __init__(self, of: Influences, block: Block, rows: Ints) -> None:
+        assert block.polls is not None
+        self._n, self._cells, self._cell, self._share = of.n, of.cells, of._cell, of._share
+        self._given = block.polls.shares[block.poll_entry[rows]]
+        self._unit = block.persona[rows]
+        self._pairs, self._pair = np.unique(self._unit * self._n + self._cells.owner[self._cell], return_inverse=True)
+        self._crossings = Rows(self._unit * self._n + self._cells.owner[self._cell], self._cells.cluster[self._cell])
+
+    def _both(self, human: Floats, model: Floats) -> Floats:
+        of_polls = (human[self._cell, : self._given.shape[1]] * self._given).sum(axis=1) * self._share
+        return np.asarray(of_polls + model)
+
+    def squares(self, human: list[Floats], model: list[Floats]) -> Floats:
+        """Σ over options of the squared influences of units on cells, by slice."""
+        seen = np.zeros(self._n)
+        grouped = Rows(self._unit, self._cell)
+        of = np.empty(grouped.n_cell, dtype=np.int64)
+        of[grouped.cell] = self._cells.owner[self._cell]
+        for by_people, by_model in zip(human, model, strict=True):
+            both = sums(grouped.cell, self._both(by_people, by_model), grouped.n_cell)
+            seen += sums(of, both**2, self._n)
+        return seen
+
+    def n_people(self, known: Flags) -> Floats:
+        most = np.zeros(self._n)
+        np.maximum.at(most, self._cells.owner[known], np.rint(self._cells.n_human[known]))
+        return np.where(most < MANY, most, np.nan)
+
+    def variances(self, known: Flags, human: Floats, model: Floats) -> tuple[Floats, Floats, Floats]:
+        z, counts, n = self._both(human, model), known[self._cell], self._n
+        rows = self._crossings
+        of_crossing = rows.persona_of_cell % n
+        n_cells = sums(of_crossing, sums(rows.cell, counts, rows.n_cell) > 0, n)
+        of_pair, code, n_pairs = self._pairs % n, self._pair, len(self._pairs)
+        units = sums(of_pair, sums(code, counts, n_pairs) > 0, n)
         with np.errstate(divide="ignore", invalid="ignore"):
-            v_cell = n_cells / (n_cells - 1) * sums(of_crossing, crossing**2, self.n)
-            pairs, code = self._pairs, self._pair
-            unit_z, of_pair = sums(code, z, len(pairs)), pairs % self.n
-            units = sums(of_pair, sums(code, counts, len(pairs)) > 0, self.n)
-            if not self.design.known:
-                v_person = units / (units - 1) * sums(of_pair, unit_z**2, self.n)
-                return v_person, v_cell, units - 1.0
-            grid = np.zeros((self.n, max(self.design.n_units, int(self.unit.max(initial=-1)) + 1)))
-            grid[of_pair, pairs // self.n] = unit_z
-            inside = grid[:, : self.design.n_units]
-            v_person = self.design.variance(inside) + (grid[:, self.design.n_units :] ** 2).sum(axis=1)
-        # For a subgroup, only units and strata with members in it count.
-        strata = np.unique(
-            (pairs % self.n) * (len(self.design.stratum) + 1)
-            + np.append(self.design.stratum, len(self.design.stratum))[np.minimum(pairs // self.n, self.design.n_units)]
+            v_cell = n_cells / (n_cells - 1) * sums(of_crossing, sums(rows.cell, z, rows.n_cell) ** 2, n)
+            v_person = units / (units - 1) * sums(of_pair, sums(code, z, n_pairs) ** 2, n)
+        return v_person, v_cell, units - 1.0
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Influences summed by crossing of unit and item (or item cluster), by pair of unit and slice.
+
+    Attributes:
+        squares: Σ of the squares over crossings.
+        total: Σ over crossings.
+    """
+
+    squares: Floats
+    total: Floats
+
+
+class _Crossings:
+    """The model's answers, summed by person and item or item cluster, in the order of the clusters.
+
+    Args:
+        person: Person of each row.
+        item: Item of each row.
+        group: Item cluster of each item, or the item itself.
+        n_persons: Number of persons.
+    """
+
+    def __init__(self, person: Ints, item: Ints, group: Ints, n_persons: int) -> None:
+        key, self.code = np.unique(group[item] * n_persons + person, return_inverse=True)
+        self.n, self.person, self.group = len(key), key % n_persons, key // n_persons
+        self._items = np.argsort(group, kind="stable")
+        self._group = group[self._items]
+
+    def parts(self, persons: int) -> Iterator[tuple[Ints, Ints, Ints, Ints]]:
+        """Items of whole groups, where each group begins among them, and the crossings with one of these `persons`.
+
+        The last is their place in a (groups × persons) array.
+        """
+        starts = np.flatnonzero(np.diff(self._group, prepend=-1))
+        ends = np.append(starts[1:], len(self._group))
+        step = max(1, MOST_ROWS // max(persons, 1))
+        first = 0
+        while first < len(starts):
+            last = max(int(np.searchsorted(ends, starts[first] + step, side="right")), first + 1)
+            low, high = self._group[starts[first]], self._group[starts[last - 1]]
+            inside = np.arange(*np.searchsorted(self.group, [low, high + 1]))
+            inside = inside[self.person[inside] < persons]
+            place = (self.group[inside] - low) * persons + self.person[inside]
+            yield self._items[starts[first] : ends[last - 1]], starts[first:last] - starts[first], inside, place
+            first = last
+
+
+class _WithPeople:
+    """The people's side consists of the survey's own answers, which are looked at item by item."""
+
+    def __init__(self, of: Influences, view: View, rows: Ints) -> None:
+        block, people = view.block, view.block.people
+        self._n, self._cells, self._people, self._cell = of.n, of.cells, people, of._cell
+        n, cells = of.n, of.cells
+        self._persons = len(people.persons)
+        slot = g.cut(people.persons, view.cut.dimension, view.cut.labels).codes
+        by_item = people.weight.ndim > 1
+        slot = np.where((slot >= 0) & (by_item | (people.weight_of_persons > 0)), slot, n)
+        person = block.person[rows]
+        self._design: Design = people.design
+        self.words = self._design.words()
+        # Personas without an answer in the survey form their own units.
+        n_persons = max(self._persons, int(person.max(initial=-1)) + 1)
+        further = self._design.n_units + np.arange(n_persons - self._persons)
+        unit = np.concatenate([self._design.unit, further])
+        owner = np.concatenate([slot, np.full(len(further), n)])
+        owner[person] = cells.owner[self._cell]
+        key = unit * (n + 1) + owner
+        self._pair_of: Ints = np.arange(n_persons)
+        self._units, self._owners = unit, owner
+        if self._design.known:
+            pairs, self._pair_of = np.unique(key, return_inverse=True)
+            self._units, self._owners = pairs // (n + 1), pairs % (n + 1)
+        # Where each person's options begin in the table of an item (`_table`).
+        self._width = cells.human.shape[1] + 1
+        self._begin = slot * self._width + 1
+        clusters = np.full(len(people.items), -1)
+        clusters[cells.item] = cells.cluster
+        # Items without a cell come last; nobody's influence on them counts.
+        clusters = np.where(clusters >= 0, clusters, clusters.max(initial=-1) + 1 + np.arange(len(clusters)))
+        clusters = np.unique(clusters, return_inverse=True)[1]
+        self._by_cluster = _Crossings(person, cells.item[self._cell], clusters, n_persons)
+        alone = len(clusters) == int(clusters.max(initial=-1)) + 1
+        self._by_item = (
+            self._by_cluster
+            if alone
+            else _Crossings(person, cells.item[self._cell], np.arange(len(clusters)), n_persons)
         )
-        return v_person, v_cell, units - sums(strata // (len(self.design.stratum) + 1), np.ones(len(strata)), self.n)
+        weight = people.counts(view.cut.dimension, view.cut.labels).sum(axis=2)
+        self._weight = weight[cells.owner, cells.item]
+        self._person = person
+        self._there: dict[bytes, tuple[Floats, Flags]] = {}
+
+    def _table(self, values: Floats) -> Floats:
+        """(items × slices × options) table of the (cells × options) values; the first option stands for no answer."""
+        table = np.zeros((len(self._people.items), self._n + 1, self._width), dtype=values.dtype)
+        table[self._cells.item, self._cells.owner, 1:] = values
+        return table
+
+    def _looked_up(self, table: Floats, items: Ints) -> Floats:
+        """(items × persons) value of each person's answer."""
+        size = (self._n + 1) * self._width
+        place = self._people.answers[items] + self._begin
+        place += np.arange(len(items))[:, None] * size
+        return np.asarray(np.take(table[items], place))
+
+    def _sum(self, by: _Crossings, human: Floats, model: Floats) -> _Sums:
+        """Sum the influences of people's answers, (cells × options), and of the model's, one per row."""
+        people, persons = self._people, self._persons
+        table = self._table(human / self._weight[:, None])
+        of_model = sums(by.code, model, by.n)
+        squares, total = np.zeros(len(self._units)), np.zeros(len(self._units))
+        for items, starts, inside, place in by.parts(persons):
+            z = self._looked_up(table, items)
+            z *= people.weight if people.weight.ndim == 1 else people.weight[items]
+            if len(starts) < len(items):
+                z = np.add.reduceat(z, starts, axis=0)
+            z.ravel()[place] += of_model[inside]
+            if self._design.known:
+                z = self._summed_units(z)
+                squares += np.einsum("ij,ij->j", z, z)
+                total += z.sum(axis=0)
+            else:
+                squares[:persons] += np.einsum("ij,ij->j", z, z)
+                total[:persons] += z.sum(axis=0)
+        further = np.flatnonzero(by.person >= persons)
+        pair = self._pair_of[by.person[further]]
+        squares += sums(pair, of_model[further] ** 2, len(squares))
+        total += sums(pair, of_model[further], len(squares))
+        return _Sums(squares, total)
+
+    def _summed_units(self, z: Floats) -> Floats:
+        """(groups × pairs) sums over the persons of each pair of unit and slice."""
+        order = np.argsort(self._pair_of[: self._persons], kind="stable")
+        pair = self._pair_of[order]
+        starts = np.flatnonzero(np.diff(pair, prepend=-1))
+        out = np.zeros((len(z), len(self._units)))
+        out[:, pair[starts]] = np.add.reduceat(z[:, order], starts, axis=1)
+        return out
+
+    def _present(self, known: Flags) -> tuple[Floats, Flags]:
+        """Number of crossings with item clusters of each pair, and whether each person answered, in the cells known."""
+        if (key := known.tobytes()) in self._there:
+            return self._there[key]
+        people, persons, by = self._people, self._persons, self._by_cluster
+        table = self._table(np.repeat(known[:, None], self._width - 1, axis=1))
+        of_model = sums(by.code, known[self._cell], by.n) > 0
+        n, answered = np.zeros(len(self._units)), np.zeros(persons, dtype=bool)
+        for items, starts, inside, place in by.parts(persons):
+            there: Flags = self._looked_up(table, items) > 0
+            if people.weight.ndim > 1:
+                there = there & (people.weight[items] > 0)
+            if len(starts) < len(items):
+                there = np.logical_or.reduceat(there, starts, axis=0)
+            answered |= there.any(axis=0)
+            flat = there.ravel()
+            flat[place] = flat[place] | of_model[inside]
+            if self._design.known:
+                n += (self._summed_units(there.astype(np.float64)) > 0).sum(axis=0)
+            else:
+                n[:persons] += there.sum(axis=0)
+        further = np.flatnonzero((by.person >= persons) & of_model)
+        # Each of these persons is a unit of their own.
+        n += sums(self._pair_of[by.person[further]], np.ones(len(further)), len(n))
+        self._there[key] = n, answered
+        return n, answered
+
+    def _by_slice(self, values: Floats | Flags) -> Floats:
+        return sums(self._owners, values, self._n + 1)[: self._n]
+
+    def squares(self, human: list[Floats], model: list[Floats]) -> Floats:
+        """Σ over options of the squared influences of units on cells, by slice."""
+        if not self._design.known:
+            return self._squares_of_persons(human, model)
+        seen = np.zeros(self._n)
+        for by_people, by_model in zip(human, model, strict=True):
+            seen += self._by_slice(self._sum(self._by_item, by_people, by_model).squares)
+        return seen
+
+    def _squares_of_persons(self, human: list[Floats], model: list[Floats]) -> Floats:
+        """As `squares`, if people were sampled individually.
+
+        Numbers of people divided by the result are rounded where half of an odd number occurs, if the model gives
+        everyone the same answer. The last digit then matters, so that all sums run person by person and item by item.
+        """
+        people, persons, n = self._people, self._persons, self._n
+        n_items, rows = len(people.items), self._cells.item[self._cell]
+        size = (n + 1) * self._width
+        tables = [self._table(values) for values in human]
+        weight = np.ones((n_items, n + 1))
+        weight[self._cells.item, self._cells.owner] = self._weight
+        known = np.flatnonzero(self._person < persons)  # rows come sorted by person
+        person, rows = self._person[known], rows[known]
+        made = np.zeros((len(human), n + 1))
+        item = np.arange(n_items)
+        step = max(1, MOST_ROWS // max(n_items, 1))
+        for first in range(0, persons, step):
+            these = slice(first, min(first + step, persons))
+            begin = self._begin[these, None]
+            place = people.answers[:, these].T + begin + item * size
+            w = people.weight[these, None] if people.weight.ndim == 1 else people.weight[:, these].T
+            share = w / np.take(weight, (begin - 1) // self._width + item * (n + 1))
+            low, high = np.searchsorted(person, [these.start, these.stop])
+            own = (person[low:high] - first) * n_items + rows[low:high]
+            codes = np.concatenate([np.arange(n + 1), np.repeat(self._owners[these], n_items)])
+            for i, (table, of_model) in enumerate(zip(tables, model, strict=True)):
+                z = (np.take(table, place) * share).ravel()
+                np.add.at(z, own, of_model[known[low:high]])
+                made[i] = sums(codes, np.concatenate([made[i], z**2]), n + 1)
+        further = np.flatnonzero(self._person >= persons)
+        grouped = Rows(self._person[further], self._cell[further])
+        codes = np.concatenate([np.arange(n + 1), self._owners[grouped.persona_of_cell]])
+        seen = np.zeros(n)
+        for i, of_model in enumerate(model):
+            z = sums(grouped.cell, of_model[further], grouped.n_cell)
+            seen += sums(codes, np.concatenate([made[i], z**2]), n + 1)[:n]
+        return seen
+
+    def n_people(self, known: Flags) -> Floats:
+        slot = (self._begin - 1) // self._width
+        return sums(slot, self._present(known)[1], self._n + 1)[: self._n]
+
+    def variances(self, known: Flags, human: Floats, model: Floats) -> tuple[Floats, Floats, Floats]:
+        made, n, design = self._sum(self._by_cluster, human, model), self._n, self._design
+        there, _ = self._present(known)
+        n_cells, units = self._by_slice(there), self._by_slice(there > 0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            v_cell = n_cells / (n_cells - 1) * self._by_slice(made.squares)
+            if not design.known:
+                return units / (units - 1) * self._by_slice(made.total**2), v_cell, units - 1.0
+            inside = self._owners < n
+            grid = np.zeros((n, max(design.n_units, int(self._units.max(initial=-1)) + 1)))
+            grid[self._owners[inside], self._units[inside]] = made.total[inside]
+            v_person = design.variance(grid[:, : design.n_units]) + (grid[:, design.n_units :] ** 2).sum(axis=1)
+        # For a subgroup, only units and strata with members in it count.
+        present = np.flatnonzero(inside & (self._present(np.ones(len(known), dtype=bool))[0] > 0))
+        stratum = np.append(design.stratum, len(design.stratum))[np.minimum(self._units[present], design.n_units)]
+        strata = np.unique(self._owners[present] * (len(design.stratum) + 1) + stratum)
+        return v_person, v_cell, units - sums(strata // (len(design.stratum) + 1), np.ones(len(strata)), n)

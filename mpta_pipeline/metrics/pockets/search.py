@@ -16,12 +16,11 @@ from mpta_pipeline.core.estimate_ids import pocket_ids
 from mpta_pipeline.core.hashing import hash_uniform
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import POCKETS
-from mpta_pipeline.metrics.estimates import blocks
 from mpta_pipeline.metrics.estimators.means import reference_values
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.balancing import balance_chunks, by_persona
 from mpta_pipeline.metrics.samples.item_features import with_facts
-from mpta_pipeline.metrics.samples.survey_answers import REFERENCE, Block
+from mpta_pipeline.metrics.samples.survey_answers import REFERENCE, Block, blocks
 from mpta_pipeline.metrics.statistics import multiplicity, shrinkage
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, dense, sums
 from mpta_pipeline.metrics.statistics.clustered import Rows, Slices, t_quantile
@@ -61,7 +60,7 @@ _PERSONA, _CLUSTER, _UNIT = "persona_number", "cluster_number", "unit_number"
 def find_pockets(
     scores: pl.DataFrame | Iterable[pl.DataFrame],
     groups: pl.DataFrame,
-    gold: pl.DataFrame,
+    gold: pl.DataFrame | Iterable[pl.DataFrame],
     *,
     rules: EstimateRules,
     seed: int,

@@ -2,39 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from mpta_pipeline.metrics.samples import groups as g
-from mpta_pipeline.metrics.statistics.arrays import Floats, Ints, dense, sums
+from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, sums
 from mpta_pipeline.metrics.statistics.linearization import Design, design_of
+
+# Answers that are looked at together: their arrays take about 100 MB.
+MOST_ROWS = 1_000_000
+_NOT_ASKED = -1
+
+
+@dataclass(frozen=True)
+class PeopleRows:
+    """Answers of people as rows, sorted by item and then person: item, person, option and weight."""
+
+    item: Ints
+    person: Ints
+    option: Ints
+    weight: Floats
 
 
 @dataclass(frozen=True)
 class People:
-    """Answers of all respondents of one survey to the study's items.
+    """Answers of all respondents of one survey to the study's items, one byte each.
 
     Attributes:
-        frame: Sorted rows with respondent_id, item_id, gold_idx, weight (1 if not weighted) and own_weight.
+        answers: (items × persons) option that each person gave, −1 if none.
+        weight: Weight of each person's answers, 1 if not weighted; (items × persons) if it depends on the item.
+        own_weight: The survey's weights in the same shape; nan if unknown.
         persons: One row per person, sorted, with the base dimensions, and stratum and psu if GROUPS has them.
-        person: Row in `persons` of each row.
         items: Item ids, sorted; item codes are positions in it.
-        item: Item code of each row.
         width: Largest number of options of any item.
-        place: Item and answer of each row as one number.
         counted_once: Every answer has weight 1.
     """
 
-    frame: pl.DataFrame
+    answers: NDArray[np.signedinteger[Any]]
+    weight: Floats
+    own_weight: Floats
     persons: pl.DataFrame
-    person: Ints
     items: list[str]
-    item: Ints
     width: int
-    place: Ints
     counted_once: bool = True
     _counts: dict[tuple[str, bool], Floats] = field(default_factory=dict, repr=False)
 
@@ -45,30 +60,84 @@ class People:
 
     def weighted(self) -> People:
         """Apply the survey's weights to the same answers. People without a weight are excluded."""
-        own = pl.col("own_weight").fill_null(0.0).clip(lower_bound=0.0).alias("weight")
-        return replace(self, frame=self.frame.with_columns(own), counted_once=False, _counts={})
+        own = np.maximum(np.nan_to_num(self.own_weight, nan=0.0), 0.0)
+        return replace(self, weight=own, counted_once=False, _counts={})
 
     @property
     def empty(self) -> bool:
         """Whether no item of the survey has people's own answers."""
-        return self.frame.is_empty()
+        return not self.items
 
     def cut_persons(self, dimension: str) -> g.Cut:
         """Cut the persons by a dimension of people."""
         return g.cut(self.persons, dimension)
 
+    def parts(self) -> Iterator[slice]:
+        """Items whose answers are looked at together."""
+        step = max(1, MOST_ROWS // max(self.persons.height, 1))
+        for first in range(0, len(self.items), step):
+            yield slice(first, min(first + step, len(self.items)))
+
+    def rows(self, items: slice = slice(None)) -> PeopleRows:
+        """The answers to some items as rows; those to all items take much memory."""
+        chosen = self.answers[items]
+        item, person = np.nonzero(chosen >= 0)
+        item += items.start or 0
+        return PeopleRows(item, person, chosen[chosen >= 0].astype(np.int64), self.weights_of(item, person))
+
+    def weights_of(self, item: Ints, person: Ints) -> Floats:
+        """Weight of the answers of persons to items."""
+        return np.asarray(self.weight[person] if self.weight.ndim == 1 else self.weight[item, person])
+
+    @cached_property
+    def weight_of_persons(self) -> Floats:
+        """Weight of each person; that of the last answer if it depends on the item."""
+        if self.weight.ndim == 1:
+            return self.weight
+        last = len(self.items) - 1 - (self.answers[::-1] >= 0).argmax(axis=0)
+        return np.asarray(self.weight[last, np.arange(self.persons.height)])
+
+    def table(self, names: list[str], persons: Flags) -> Floats:
+        """(persons × items) answers of some persons to some items; nan if there is none."""
+        out = np.full((int(persons.sum()), len(names)), np.nan)
+        place = {name: i for i, name in enumerate(self.items)}
+        for column, name in enumerate(names):
+            if name in place:
+                given = self.answers[place[name], persons]
+                out[:, column] = np.where(given >= 0, given, np.nan)
+        return out
+
+    def own(self, respondent_ids: pl.Series, item: Ints) -> list[pl.Series]:
+        """Own answer of each row's person to the row's item (`item_codes`), and its weight; null if there is none."""
+        if self.empty:
+            nothing = pl.Series([None]).new_from_index(0, len(item))
+            return [nothing.cast(pl.Int64).alias("own_idx"), nothing.cast(pl.Float64).alias("own_weight")]
+        ids = self.persons.get_column("respondent_id").to_list()
+        codes = respondent_ids.cast(pl.Enum(ids), strict=False).to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
+        known = np.flatnonzero((codes >= 0) & (item >= 0))
+        given = np.full(len(item), _NOT_ASKED)
+        weight = np.full(len(item), np.nan)
+        given[known] = self.answers[item[known], codes[known]]
+        there = known[given[known] >= 0]
+        weight[there] = self.weights_of(item[there], codes[there])
+        asked = pl.Series(given >= 0)
+        return [
+            pl.Series("own_idx", given, pl.Int64).set(~asked, None),
+            pl.Series("own_weight", weight).fill_nan(None),
+        ]
+
     def _count(self, dimension: str) -> None:
         cut = self.cut_persons(dimension)
-        n, size = len(cut.labels), len(self.items) * self.width
-        place = (np.where(cut.codes >= 0, cut.codes, n) * size)[self.person]
-        place += self.place
-        w = self.frame.get_column("weight").to_numpy()
-        for squared in (False, True):
-            if squared and self.counted_once:
-                self._counts[dimension, True] = self._counts[dimension, False]
-                continue
-            counted = sums(place, w**2 if squared else w, (n + 1) * size)
-            self._counts[dimension, squared] = counted.reshape(n + 1, len(self.items), self.width)[:n]
+        n = len(cut.labels)
+        slot = np.where(cut.codes >= 0, cut.codes, n)
+        made = [np.zeros((n, len(self.items), self.width)) for _ in range(1 if self.counted_once else 2)]
+        for items in self.parts():
+            rows = self.rows(items)
+            size = (items.stop - items.start) * self.width
+            place = slot[rows.person] * size + (rows.item - items.start) * self.width + rows.option
+            for counts, w in zip(made, (rows.weight, rows.weight**2), strict=False):
+                counts[:, items] = sums(place, w, (n + 1) * size).reshape(n + 1, -1, self.width)[:n]
+        self._counts[dimension, False], self._counts[dimension, True] = made[0], made[-1]
 
     def item_codes(self, item_ids: pl.Series) -> Ints:
         """Return the codes of items, −1 for items that nobody answered."""
@@ -98,39 +167,79 @@ class People:
         return out
 
 
-def people(gold: pl.DataFrame, groups: pl.DataFrame, survey: str, item_ids: pl.Series) -> People:
-    """Gather a survey's own answers to the items, each with weight 1. Traits are renamed (`groups.apart`)."""
-    items = item_ids.unique().sort().to_list()
-    frame = (
-        gold.filter((pl.col("survey") == survey) & pl.col("item_id").is_in(items))
-        .with_columns(pl.col("item_id").cast(pl.Enum(items)))
-        .select(
-            "respondent_id", "item_id", "gold_idx", pl.lit(1.0).alias("weight"), pl.col("weight").alias("own_weight")
+def people(
+    gold: pl.DataFrame | Iterable[pl.DataFrame], groups: pl.DataFrame, survey: str, item_ids: pl.Series
+) -> People:
+    """Gather a survey's own answers to the items, each with weight 1. Traits are renamed (`groups.apart`).
+
+    Args:
+        gold: GOLD, or parts of it that can be iterated over more than once.
+        groups: GROUPS.
+        survey: The survey.
+        item_ids: Items of the study.
+    """
+    wanted = item_ids.unique().sort().to_list()
+    found = [
+        part.select(
+            pl.col("respondent_id").unique().implode(), pl.col("item_id").unique().implode(), pl.col("gold_idx").max()
         )
+        for part in _of_survey(gold, survey, wanted)
+    ]
+    ids, asked = (
+        pl.concat([part.get_column(c) for part in found]).explode().unique().drop_nulls().sort()
+        if found
+        else pl.Series([], dtype=pl.String)
+        for c in ("respondent_id", "item_id")
     )
-    ids = frame.get_column("respondent_id").unique().sort()
-    person = dense(frame.get_column("respondent_id"))
-    item = frame.get_column("item_id").to_physical().cast(pl.Int64).to_numpy()
-    # Sorted by item and then person, because sums run in this order.
-    order = np.argsort(item * (len(ids) + 1) + person, kind="stable")
-    frame = frame[order].with_columns(pl.col("item_id").cast(pl.String))
+    items = asked.to_list()
+    top = max((part.item(0, "gold_idx") or 0 for part in found), default=0)
     persons = (
         ids.alias("respondent_id")
         .to_frame()
         .join(groups.drop("survey"), on="respondent_id", how="left", maintain_order="left")
     )
-    asked = np.unique(item)
-    code = np.searchsorted(asked, item[order])
-    width = int(frame.get_column("gold_idx").max() or 1) + 1 if len(asked) else 2  # type: ignore[operator, arg-type]
+    answers = np.full((len(items), len(ids)), _NOT_ASKED, dtype=np.int8 if top < 128 else np.int32)
+    coded = [(pl.col("item_id"), pl.Enum(items)), (pl.col("respondent_id"), pl.Enum(ids.to_list()))] if items else []
+    weight: Floats = np.full(len(ids), np.nan)
+    by_item = False  # whether a person's answers have different weights
+    for every_item in (False, True):
+        seen = np.zeros(len(ids), dtype=bool)
+        by_item = every_item
+        for part in _of_survey(gold, survey, wanted) if items else ():
+            item, person = (
+                part.select(e.cast(t)).to_series().to_physical().cast(pl.Int64).to_numpy() for e, t in coded
+            )
+            answers[item, person] = part.get_column("gold_idx").to_numpy()
+            own = part.get_column("weight").cast(pl.Float64).fill_null(np.nan).to_numpy()
+            if every_item:
+                weight[item, person] = own
+                continue
+            new = ~seen[person]
+            weight[person[new]] = own[new]
+            seen[person] = True
+            if not np.array_equal(weight[person], own, equal_nan=True):
+                by_item = True
+                break
+        if not by_item or every_item:
+            break
+        weight = np.full(answers.shape, np.nan)
     return People(
-        frame=frame,
+        answers=answers,
+        weight=np.ones(weight.shape),
+        own_weight=weight,
         persons=persons,
-        person=person[order],
-        items=[items[i] for i in asked],
-        item=code,
-        width=width,
-        place=code * width + frame.get_column("gold_idx").to_numpy(),
+        items=items,
+        width=(top or 1) + 1,
     )
+
+
+def _of_survey(gold: pl.DataFrame | Iterable[pl.DataFrame], survey: str, items: list[str]) -> Iterator[pl.DataFrame]:
+    """The answers to items of a survey, part by part."""
+    for frame in [gold] if isinstance(gold, pl.DataFrame) else gold:
+        for part in frame.iter_slices(MOST_ROWS):
+            of_survey = part.filter((pl.col("survey") == survey) & pl.col("item_id").is_in(items))
+            if not of_survey.is_empty():
+                yield of_survey
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -320,10 +320,26 @@ class Distinct:
         return np.asarray(present.reshape(self._n + 1, -1)[: self._n].sum(axis=1), dtype=np.int64)
 
 
+def blocks(
+    units: Units,
+    groups: pl.DataFrame,
+    gold: pl.DataFrame | Iterable[pl.DataFrame],
+    *,
+    rules: EstimateRules,
+    polls: Polls | None = None,
+) -> Iterator[Block]:
+    """Make one unweighted block per survey, and a weighted one if all answers of the survey have weights."""
+    groups = g.apart(groups)
+    surveys = units.frame.get_column("survey")
+    for survey in sorted(surveys.unique().to_list()):
+        of_survey = units.take((surveys == survey).to_numpy())
+        yield from make_blocks(of_survey, groups, gold, survey, rules=rules, polls=polls)
+
+
 def make_blocks(
     units: Units,
     groups: pl.DataFrame,
-    gold: pl.DataFrame,
+    gold: pl.DataFrame | Iterable[pl.DataFrame],
     survey: str,
     *,
     rules: EstimateRules,
@@ -363,14 +379,10 @@ def make_blocks(
                 frame.select("item_id", "respondent_id").join(of, on="respondent_id", how="left", maintain_order="left")
             )
         )
-    own = everyone.frame.select("respondent_id", "item_id", pl.int_range(pl.len()).alias("own"))
-    own = own.join(frame.select("respondent_id").unique(), on="respondent_id", how="semi")
-    row = frame.join(own, on=["respondent_id", "item_id"], how="left", maintain_order="left").get_column("own")
     item = everyone.item_codes(frame.get_column("item_id"))
     for weighted in (False, True) if has_weights else (False,):
         people = everyone.weighted() if weighted else everyone
-        chosen = people.frame.select(pl.col("gold_idx").alias("own_idx"), pl.col("weight").alias("own_weight"))
-        own_answer = chosen.select(pl.all().gather(row))
+        own_answer = people.own(frame.get_column("respondent_id"), item)
         guess = _guess(frame.hstack(own_answer), item, people, None)
         made = frame.hstack(own_answer).with_columns(
             _series("item_mode", guess.credit),

@@ -17,6 +17,7 @@ from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.core.chunks import Chunk, StoredChunk
 from mpta_pipeline.core.estimate_ids import ESTIMATE_KEY, estimate_ids_by_key
 from mpta_pipeline.core.hashing import digest
+from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import read_only_copy, store_only_copy
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.step import Output, step
@@ -70,19 +71,17 @@ def subgroup_metrics(inputs: Inputs) -> Output:
     """Compute the estimates of a model on a task, for everyone and for each subgroup."""
     inputs.table("people_shares")  # made once for all models; warehouse and report read it
     study, file = inputs.study, inputs.retest_file
-    answers = [inputs.table(name) for name in ("scores", "groups", "gold")]
-    items, ceiling = inputs.table("items"), inputs.optional_table("ceiling")
-    retest = None if file is None else metrics.read_retest(file)
-    frame = metrics.compute_estimates(
-        *answers,
+    frame, ladder = metrics.estimates_and_rivals(
+        inputs.one_by_one("scores"),
+        inputs.table("groups"),
+        inputs.parts("gold"),
         rules=study.figures,
         releases=inputs.table("releases"),
-        items=items,
-        ceiling=ceiling,
-        retest=retest,
+        items=inputs.table("items"),
+        ceiling=inputs.optional_table("ceiling"),
+        retest=None if file is None else metrics.read_retest(file),
         study=study.name,
     )
-    ladder = metrics.rivals(*answers, rules=study.figures, items=items, ceiling=ceiling, retest=retest)
     kept, before = inputs.replaced_estimates, inputs.previous()
     return Output(
         frame,
@@ -152,9 +151,9 @@ def pockets(inputs: Inputs) -> Output:
     """Search one half of the data for subgroups where a model does worse and confirm them on the other half."""
     study = inputs.study
     frame = metrics.find_pockets(
-        inputs.table("scores"),
+        inputs.one_by_one("scores"),
         inputs.table("groups"),
-        inputs.table("gold"),
+        inputs.parts("gold"),
         rules=study.figures,
         seed=study.seed,
         study=study.name,
@@ -166,10 +165,19 @@ def pockets(inputs: Inputs) -> Output:
 def model_comparison(inputs: Inputs) -> Output:
     """Compare the models, without the controls, in pairs on the prompts that both answered."""
     models = inference.models_table(inputs.models.values())
-    frame = metrics.compare_models(
-        inputs.stacked("scores"),
-        rules=inputs.study.figures,
-        groups=inputs.table("groups"),
-        controls=models.filter("control")["model"].to_list(),
-    )
+    controls = models.filter("control")["model"].to_list()
+    groups, rules = inputs.table("groups"), inputs.study.figures
+    asked = [ModelTask.parse(key) for key in inputs.partitions("scores")]
+    # Models are compared within a task, so that the answers to one task only are in memory.
+    frames = [
+        metrics.compare_models(
+            inputs.one_by_one(
+                "scores", [str(pair) for pair in asked if pair.task == task and pair.model not in controls]
+            ),
+            rules=rules,
+            groups=groups,
+        )
+        for task in sorted({pair.task for pair in asked})
+    ]
+    frame = tables.MODEL_COMPARISON.conform(pl.concat([tables.MODEL_COMPARISON.empty(), *frames]))
     return Output(frame, checks=metrics.check_comparison(frame), companions={"models": models})

@@ -75,7 +75,8 @@ def report(inputs: Inputs) -> Output:
     frames["groups"] = inputs.table("groups")
     people = ["respondent_id", "codebook", "data_use", "k_anonymity"]
     frames["personas"] = inputs.table("personas").select(people).with_columns(inputs.permitted_use("codebook"))
-    screen = domain.first_screen(frames, study=study, metrics=metrics.METRICS, labels=spoken)
+    published, problem = inputs.published
+    screen = domain.first_screen(frames, study=study, metrics=metrics.METRICS, labels=spoken, published=published)
     wanted = screen.prompts
     frames["prompts"] = inputs.stacked(
         "prompts", lambda part: part.filter(pl.col("prompt_id").is_in(wanted)), by_chunk=True
@@ -96,7 +97,7 @@ def report(inputs: Inputs) -> Output:
         title=f"Study {study.name}",
         generated=datetime.now(UTC),
         labels=spoken,
-        notes=[f"{one.subject}: {one.message}" for one in inputs.held],
+        notes=[*(f"{one.subject}: {one.message}" for one in inputs.held), *([problem] if problem else [])],
         set_aside={
             wave: notes.get("set_aside", [])
             for wave, notes in sorted(records["harmonized_wave"].items())
@@ -104,6 +105,7 @@ def report(inputs: Inputs) -> Output:
         },
         records=records,
         usage=_usage(inputs, used),
+        published=published,
     )
     layout = inputs.layout
     notes = {"bytes": len(html), **screen.told}

@@ -43,12 +43,12 @@ class _Waves:
         if n_waves < 2:
             return
         number: Mapping[str, int] = {name: i for i, name in enumerate(self.names)}
-        codes = wave.replace_strict(number, default=-1, return_dtype=pl.Int64).fill_null(-1).to_numpy()[people.person]
-        slices = g.cut(persons, dimension, labels).codes[people.person]
+        rows = people.rows()
+        codes = wave.replace_strict(number, default=-1, return_dtype=pl.Int64).fill_null(-1).to_numpy()[rows.person]
+        slices = g.cut(persons, dimension, labels).codes[rows.person]
         inside = np.flatnonzero((codes >= 0) & (slices >= 0))
-        answer = people.frame.get_column("gold_idx").to_numpy()
-        place = (((codes * n + slices) * n_items + people.item) * width + answer)[inside]
-        weight = people.frame.get_column("weight").to_numpy()[inside]
+        place = (((codes * n + slices) * n_items + rows.item) * width + rows.option)[inside]
+        weight = rows.weight[inside]
         size = int(np.prod(self.shape))
         self.counts = sums(place, weight, size).reshape(self.shape)
         self.heads = sums(place, np.ones(len(place)), size).reshape(self.shape)
