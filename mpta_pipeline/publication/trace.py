@@ -183,6 +183,10 @@ def _estimate(con: duckdb.DuckDBPyConnection, identifier: str, estimate: pl.Data
     note = "One row per baseline. An empty baseline is the estimate alone."
     head = TracedTable(f"Estimate {first['estimate_id']}", values, note)
     cells, sections = _answers_of_group(con, first, narrow)
+    if first["metric"] == "panel_gain":
+        note = "The panel below is compared with the mean of the readable replies; shares are in the options' own order."
+        stated = TracedTable("What the model stated about the group", _ask(con, "stated_shares"), note)
+        sections = [stated, *sections]
     title = (
         f"{first['metric']} of {first['model']} on {first['task']}, {first['survey']}, condition {first['condition']}, "
         f"{first['dimensions']} = {first['subgroup']}"

@@ -66,7 +66,8 @@ def test_a_study_with_the_rival_is_asked_compared_shown_and_traced(study):
     assert "Does a persona tell more than a sentence about its group?" in page
     assert "The persona panel of echo" in page and "asking once about the group" in page
     assert "Replies about described groups" in page
-    assert everyone[4] in run("trace", everyone[4])
+    traced = run("trace", everyone[4])
+    assert everyone[4] in traced and "What the model stated about the group" in traced
     assert not json.loads(run("plan", "--json"))["total"]["requests"]
 
 
