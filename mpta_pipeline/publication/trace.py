@@ -20,6 +20,7 @@ from rich.text import Text
 
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.named_sql import load
+from mpta_pipeline.core.vocabulary import GROUP_CONDITION
 from mpta_pipeline.core.row_dimensions import ROW_DIMENSIONS
 from mpta_pipeline.core.untrusted_text import printable
 
@@ -345,6 +346,8 @@ def _shown(traits: pl.DataFrame, prompt: dict[str, Any]) -> TracedTable:
     )
     frame = traits.with_columns(pl.when(visible).then(pl.lit("yes")).otherwise(pl.lit("")).alias("may be shown"))
     note = "" if prompt["shown_respondent_id"] == prompt["respondent_id"] else "This prompt does not show this person."
+    if condition == GROUP_CONDITION:
+        note = "This prompt describes a group, and shows no person."
     return TracedTable("Traits of the person", frame.select("column", "answer", _CELL, "may be shown"), note)
 
 
