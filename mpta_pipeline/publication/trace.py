@@ -20,9 +20,9 @@ from rich.text import Text
 
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.named_sql import load
-from mpta_pipeline.core.vocabulary import GROUP_CONDITION
 from mpta_pipeline.core.row_dimensions import ROW_DIMENSIONS
 from mpta_pipeline.core.untrusted_text import printable
+from mpta_pipeline.core.vocabulary import GROUP_CONDITION
 
 SHOWN = 20
 """Largest number of rows that a table shows in the terminal. `Trace.frame` has all rows."""
@@ -185,7 +185,7 @@ def _estimate(con: duckdb.DuckDBPyConnection, identifier: str, estimate: pl.Data
     head = TracedTable(f"Estimate {first['estimate_id']}", values, note)
     cells, sections = _answers_of_group(con, first, narrow)
     if first["metric"] == "panel_gain":
-        note = "The panel below is compared with the mean of the readable replies; shares are in the options' own order."
+        note = "The panel is compared with the mean of the readable replies; shares are in the options' own order."
         stated = TracedTable("What the model stated about the group", _ask(con, "stated_shares"), note)
         sections = [stated, *sections]
     title = (
