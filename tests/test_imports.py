@@ -1,8 +1,12 @@
 """The house's import directions (section 2 of the design), as contracts in pyproject.toml."""
 
+import importlib
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
+
+from tests import benchmarks
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,3 +25,9 @@ def test_domain_packages_load_without_dagster():
     code += "; sys.exit('dagster' in sys.modules and 'Dagster was imported' or 0)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_benchmarks_can_be_imported():
+    """Nothing runs them but people: one imported a function that a change of the graph had removed."""
+    for module in pkgutil.iter_modules(benchmarks.__path__, "tests.benchmarks."):
+        importlib.import_module(module.name)

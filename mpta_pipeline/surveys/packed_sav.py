@@ -327,10 +327,10 @@ def _floats(
 def _text(
     name: str, width: int, codes: Bytes, number_of_raw: npt.NDArray[np.int32], raws: Words, *, utf8: bool
 ) -> pl.Series:
-    """Return a column of text, without the spaces at its end.
+    r"""Return a column of text, without the spaces at its end.
 
     Raises:
-        UnusualError: It has bytes other than text in UTF-8 (or in ASCII, if that is not the file's encoding).
+        UnusualError: It has bytes other than text in UTF-8 (or ASCII without ~ and \, in another encoding).
     """
     raw = codes == RAW
     if not bool((raw | (codes == BLANKS)).all()):
@@ -338,7 +338,9 @@ def _text(
     cells = np.full(codes.shape, _SPACES, dtype=np.uint64)
     cells[raw] = raws[number_of_raw[raw]]
     rows = np.ascontiguousarray(cells).view(np.uint8)
-    if (rows == 0).any() or (rows[:, width:] != 0x20).any() or not (utf8 or (rows < 0x80).all()):
+    # Without a word on the encoding, only characters that are the same in all of them.
+    strange = rows == 0 if utf8 else (rows < 0x20) | (rows > 0x7D) | (rows == 0x5C)
+    if strange.any() or (rows[:, width:] != 0x20).any():
         raise UnusualError("the bytes of a text")
     known, places = np.unique(rows.view(f"V{rows.shape[1]}").reshape(-1), return_inverse=True)
     try:

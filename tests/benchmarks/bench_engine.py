@@ -210,17 +210,31 @@ def bench_embedded(personas: int) -> None:
         again = inference.send_requests(
             spec, prompts.sample(min(64, prompts.height // 4), seed=1, shuffle=True), folder / "c", cache_dir=cache
         )
-        one, other = (inference.responses(spec, prompts, folder / f) for f in "bc")
-        same = one.join(other, on=["prompt_id", "option_logprobs", "text"], how="semi").height
-        # Seconds of the exchanges alone: starting the server would weigh on the smaller sample.
-        shared, alone = (1 / Ledger(folder / f).totals()["latency"] for f in "ba")
+        # As before there was a server per thread: one server with all threads.
+        options = spec.options.model_copy(update={"servers": 1})
+        in_turn = spec.model_copy(update={"options": options})
+        inference.send_requests(in_turn, prompts, folder / "d", cache_dir=cache)
+        one, other, turns = (inference.responses(spec, prompts, folder / f) for f in "bcd")
+        keys = ["prompt_id", "option_logprobs", "text"]
+        same, same_in_turn = (one.join(found, on=keys, how="semi").height for found in (other, turns))
+        shared, alone, in_turns = (rate(folder / f) for f in "bad")
     tokens = grouped.prompt_tokens / grouped.answered
     print(
         f"embedded, {personas} × 16 prompts of {tokens:.0f} tokens: {shared:.2f}/s grouped, "
         f"{alone:.2f}/s unshared, {shared / alone:.1f} × (aim 2.3); "
-        f"{same} of {again.asked} bit-identical in another order",
+        f"{in_turns:.2f}/s by one server with all threads, {shared / in_turns:.2f} × (aim 1.5); "
+        f"bit-identical: {same} of {again.answered} in another order, {same_in_turn} of {one.height} by one server",
         flush=True,
     )
+
+
+def rate(ledger: Path) -> float:
+    """Requests per second, from when the first was sent to the end of the last, so without the first server's start."""
+    times = Ledger(ledger).times()
+    end = (times["asked_at"] / 1000 + times["latency"]).max()
+    begin = times["asked_at"].min()
+    assert isinstance(end, float) and isinstance(begin, int)
+    return times.height / (end - begin / 1000)
 
 
 OURS = """

@@ -23,9 +23,10 @@ import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from mpta_pipeline import definitions
+from mpta_pipeline.orchestration import partitions
 from mpta_pipeline.orchestration.command_runs import Runner
-from mpta_pipeline.orchestration.partitions import MODEL, model_task_partitions, task_partitions
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.graph import Partitioning
 from tests.factories.deployment import STUDY, World, model, respondents, serving, write_wave
 
 TASKS = 6
@@ -39,20 +40,20 @@ def empty(deployment: Deployment, parents: dict[str, dg.PartitionsDefinition]) -
     @dg.asset(
         name="responses",
         deps=list(parents),
-        partitions_def=model_task_partitions(deployment),
+        partitions_def=partitions.definitions(deployment)[Partitioning.MODEL_TASK],
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def nothing() -> dg.MaterializeResult:
         return dg.MaterializeResult()
 
-    above = [dg.AssetSpec(name, partitions_def=partitions) for name, partitions in parents.items()]
+    above = [dg.AssetSpec(name, partitions_def=cut) for name, cut in parents.items()]
     return dg.Definitions([nothing, *above], executor=dg.in_process_executor)
 
 
 def report(instance: dg.DagsterInstance, parents: dict[str, dg.PartitionsDefinition]) -> None:
     """Tell the instance a version of each partition of the parents."""
-    for name, partitions in parents.items():
-        for key in partitions.get_partition_keys(dynamic_partitions_store=instance):
+    for name, cut in parents.items():
+        for key in cut.get_partition_keys(dynamic_partitions_store=instance):
             tags = {"dagster/data_version": f"{name} {key}"}
             instance.report_runless_asset_event(dg.AssetMaterialization(name, partition=key, tags=tags))
 
@@ -86,7 +87,8 @@ def measure(models: int, rounds: int) -> None:
             write_wave(world.surveys, respondents(year))
         deployment = Deployment.from_env()
         ours = definitions.build(deployment)
-        parents = {"prompts": task_partitions(deployment), "model_card": MODEL}
+        cut = partitions.definitions(deployment)
+        parents = {"prompts": cut[Partitioning.TASK], "model_card": cut[Partitioning.MODEL]}
         with contextlib.ExitStack() as stack:
 
             def instance(name: str) -> dg.DagsterInstance:
@@ -97,7 +99,7 @@ def measure(models: int, rounds: int) -> None:
             print("asking all models once ...", flush=True)
             assert Runner(deployment, ours, one, until="responses").run().failures == {}
             for floor in (other, alone):
-                floor.add_dynamic_partitions(str(MODEL.name), list(deployment.models))
+                floor.add_dynamic_partitions(str(partitions.MODEL.name), list(deployment.models))
             report(other, parents)
             sides = {
                 OURS: (ours, one),

@@ -297,7 +297,7 @@ def test_every_field_that_only_one_provider_has_has_an_entry(tmp_path):
     (tmp_path / "b.gguf").write_bytes(b"GGUF, another")
     embedded = {"provider": "embedded", "model": "m", "file": str(weights)}
     simulated = {"provider": "simulated", "group": "sex"}
-    how = {"embedded": {"context": 512, "threads": 1}}
+    how = {"embedded": {"context": 512, "threads": 1, "servers": 2}}
     identity = {
         "embedded": {"file": str(tmp_path / "b.gguf"), "sha256": "0" * 64, "quantization": "q8_0"},
         "simulated": {

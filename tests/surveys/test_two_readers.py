@@ -159,7 +159,12 @@ def test_whatever_a_sav_holds(how, tmp_path):
 def test_an_ordinary_sav_is_decoded_without_readstat(how, tmp_path):
     """Texts, dates, fractions, empty and large numbers; a window of 50 words cuts blocks from their raw cells."""
     path = tmp_path / "x.sav"
-    pyreadstat.write_sav(_frame().with_columns(zero=pl.Series([-0.0, 251.0, 152.0, -32768.0] * (N // 4))), path, **how)
+    more = {
+        "zero": [-0.0, 251.0, 152.0, -32768.0],
+        "endless": [float("inf"), 1e300, 2.0, None],
+        "tiny": [1e-40, 5e-324, 0.5, 7],
+    }
+    pyreadstat.write_sav(_frame().with_columns(**{k: pl.Series(v * (N // 4)) for k, v in more.items()}), path, **how)
     info = _described(path)
     for window in (packed_sav.WINDOW, 50):
         with pytest.MonkeyPatch.context() as patch:
