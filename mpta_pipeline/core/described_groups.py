@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import polars as pl
 
+from mpta_pipeline.core.labels import ALL, CROSS
 from mpta_pipeline.core.vocabulary import GROUP_CONDITION
 
 # Survey and dimensions contain neither sign; a subgroup may contain both.
 _NAME = r"^group:([^:]*):([^=]*)=(.*)$"
+
+
+# Dimensions whose groups consist of whole samples of a published poll. It has no answers of other groups.
+_OF_SAMPLES = ("country", "country_group", "cultural_zone")
+
+
+def covers(dimension: str) -> bool:
+    """Whether a poll has the answers of a dimension's groups."""
+    return dimension == ALL or all(base in _OF_SAMPLES for base in dimension.split(CROSS))
 
 
 def group_ids(survey: pl.Expr, dimensions: pl.Expr, subgroup: pl.Expr) -> pl.Expr:

@@ -42,9 +42,12 @@ ELICITATIONS: tuple[str, ...] = get_args(Elicitation)
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
 DATA_USES: tuple[str, ...] = get_args(DataUse)
 STATUSES = ("ok", "refused", "unparsed", "error")
-UNPARSED_REASONS = ("empty", "cut_off", "no_option", "several_options", "conflict", "thought_only", "foreign")
+UNPARSED_REASONS = (
+    "empty", "cut_off", "no_option", "several_options", "conflict", "thought_only", "foreign", "no_distribution",
+)  # fmt: skip
 """Why a reply is unparsed: it is empty; the token limit cut it off; it names no option; it names several; it
-contradicts itself; it holds only reasoning; it is in another script than the options."""
+contradicts itself; it holds only reasoning; it is in another script than the options; it states no shares of the
+options, as it was asked to."""
 SCORINGS = ("key", "probability_mass", "reference", "none")
 """How an answer is scored: 1 for the answer key; the probability on the options that are right; open text against the
 reference; not at all, because no answer is right."""

@@ -36,13 +36,17 @@ class KnownTruth:
     """What a simulated respondent knows about one prompt. Options are counted in canonical order.
 
     Attributes:
-        mind: Who answers: the person shown (or, with `WantedTruth.key`, the person asked about); None for nobody.
+        mind: Who answers: the person shown (or, with `WantedTruth.key`, the person asked about); None for nobody. For a
+            described group (condition `group`), the group.
         item: The item.
         answer: That person's own answer, or the item's key; None if there is none.
         frequent: The most frequent answer of all people; None if people's answers are not known.
         group_frequent: The most frequent answer in the person's group; None if there is no group.
         order: Canonical index of the option at each shown position.
-        subgroups: The person's subgroup in each dimension that was asked for.
+        subgroups: The person's subgroup in each dimension that was asked for; for a described group, what its
+            description tells.
+        shares: The shares of people's answers in a described group, weighted where people have weights; empty if they
+            are not known; None if a person or nobody is described.
         line: Number of the statement in a battery that is asked in one request; None otherwise.
     """
 
@@ -53,10 +57,17 @@ class KnownTruth:
     group_frequent: int | None
     order: tuple[int, ...]
     subgroups: Mapping[str, str | None]
+    shares: tuple[float, ...] | None = None
     line: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> KnownTruth:
         """Read the JSON of the column `known`."""
         fields = orjson.loads(text)
-        return cls(**fields | {"order": tuple(fields["order"]), "subgroups": fields["subgroups"] or {}})
+        shares = fields.get("shares")
+        read = {
+            "order": tuple(fields["order"]),
+            "subgroups": fields["subgroups"] or {},
+            "shares": None if shares is None else tuple(shares),
+        }
+        return cls(**fields | read)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -98,7 +98,7 @@ def unique_requests(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
         ModelError: A prompt has an elicitation that the model's entry does not list, or its provider does not support.
     """
     for elicitation in prompts["elicitation"].unique(maintain_order=True):
-        _check_elicitation(spec, elicitation)
+        _check_elicitation(spec, elicitation, _conditions(prompts, elicitation))
     source = pl.col("survey") if "survey" in prompts.columns else pl.lit("this source")
     known = [COLUMN] if spec.provider_class.wanted_truth(spec) is not None else []
     frame = prompts.select(*_COLUMNS, *known, source.alias("survey")).with_columns(request_hashes(spec, prompts))
@@ -109,7 +109,14 @@ def unique_requests(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _check_elicitation(spec: ModelSpec, elicitation: str) -> None:
+def _conditions(prompts: pl.DataFrame, elicitation: str) -> set[str]:
+    """The conditions of the prompts with an elicitation, if they are known."""
+    if "condition" not in prompts.columns:
+        return set()
+    return set(prompts.filter(pl.col("elicitation") == elicitation).get_column("condition").unique())
+
+
+def _check_elicitation(spec: ModelSpec, elicitation: str, conditions: Collection[str]) -> None:
     if elicitation not in spec.provider_class.elicitations:
         problem = f"Provider {spec.provider} of model {spec.name} does not support elicitation {elicitation}"
         remedy = "use another elicitation for the task in study.yaml, or leave this model out"
@@ -118,6 +125,10 @@ def _check_elicitation(spec: ModelSpec, elicitation: str) -> None:
         remedy = "list it in the model's entry if the endpoint supports it, or use elicitation letter in study.yaml"
     else:
         return
+    if set(conditions) == {GROUP_CONDITION}:
+        problem += ", which the condition `group` needs: it asks for the shares of all options"
+        listing = "" if elicitation not in spec.provider_class.elicitations else "list it in the model's entry, "
+        remedy = f"{listing}remove `group` from the study's conditions, or leave this model out"
     raise ModelError(problem, file=spec.source, variable="elicitations", value=elicitation, remedy=remedy)
 
 

@@ -9,7 +9,7 @@ _MISSING = r"^(-\d|\.[a-z]?$)"
 
 
 def sampling_design(respondents: pl.DataFrame) -> pl.DataFrame:
-    """Stratum and primary sampling unit of each respondent.
+    """Wave, stratum and primary sampling unit of each respondent.
 
     Files restart the numbers of strata in each wave and country, and those of units in each stratum (GSS: `vpsu` is 1
     or 2 in every `vstrat`). A name therefore contains everything that it is numbered within. Countries and waves are
@@ -20,8 +20,8 @@ def sampling_design(respondents: pl.DataFrame) -> pl.DataFrame:
         respondents: RESPONDENTS rows.
 
     Returns:
-        respondent_id, `sample` (the country), `stratum` (never null) and `psu` (null: unknown, so that persons
-        count as drawn individually).
+        respondent_id, `sample` (the country), `sample_wave` (the wave), `stratum` (never null) and `psu` (null:
+        unknown, so that persons count as drawn individually).
     """
     own = {name: pl.when(~pl.col(name).str.contains(_MISSING)).then(pl.col(name)) for name in ("stratum", "psu")}
     frame = respondents.select(
@@ -31,7 +31,9 @@ def sampling_design(respondents: pl.DataFrame) -> pl.DataFrame:
         .alias("stratum"),
         pl.concat_str("wave", "country", separator="/").alias("of"),
         pl.col("country").alias("sample"),
+        pl.col("wave").alias("sample_wave"),
         own["psu"].alias("unit"),
     ).with_columns(pl.concat_str("stratum", "unit", separator="/").alias("psu"))
     several = pl.col("psu").drop_nulls().n_unique().over("of") > 1
-    return frame.select("respondent_id", "sample", "stratum", pl.when(several).then("psu").alias("psu"))
+    psu = pl.when(several).then("psu").alias("psu")
+    return frame.select("respondent_id", "sample", "sample_wave", "stratum", psu)

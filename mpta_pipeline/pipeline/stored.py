@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from mpta_pipeline.core.chunks import StoredChunk, stored_chunks
-from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.errors import ConfigError, ValidationError
 from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Node, Record, discard, read_in_parts, read_record, read_table, stored_tables
 from mpta_pipeline.core.storage import listed
@@ -181,12 +181,29 @@ def stacked(deployment: Deployment, table: str) -> pl.DataFrame:
 
 
 def concatenated(table: str, frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """Partitions of a table, one below the other; the empty table if there are none."""
+    """Partitions of a table, one below the other; the empty table if there are none.
+
+    Raises:
+        ValidationError: An earlier version stored some of them without a column that must not be null.
+    """
     schema = graph.TABLES[table].schema
     if not frames and schema is not None:
         return schema.empty()
-    # Waves have the columns of their own concepts; a column that a wave lacks is null in it.
-    return pl.concat(frames, how="diagonal_relaxed" if schema is not None and schema.open else "vertical")
+    if schema is None:
+        return pl.concat(frames)
+    needed = {column.name for column in schema.columns if not column.nullable}
+    every = {name for frame in frames for name in frame.columns} & needed
+    lacking = sorted({name for frame in frames for name in every.difference(frame.columns)})
+    if lacking and not schema.open:
+        raise ValidationError(
+            f"An earlier version stored some partitions of the table {table} without columns that are needed now",
+            variable=table,
+            value=", ".join(lacking),
+            remedy="run `mpta run` without --models and --tasks: it makes all again, and sends no request twice",
+        )
+    # Waves have the columns of their own concepts; a column that a wave lacks is null in it. So is an optional column
+    # that the version which stored a partition did not have.
+    return pl.concat(frames, how="diagonal_relaxed" if schema.open else "diagonal")
 
 
 def outside_the_study(deployment: Deployment) -> list[Path]:

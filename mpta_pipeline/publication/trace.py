@@ -22,6 +22,7 @@ from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.named_sql import load
 from mpta_pipeline.core.row_dimensions import ROW_DIMENSIONS
 from mpta_pipeline.core.untrusted_text import printable
+from mpta_pipeline.core.vocabulary import GROUP_CONDITION
 
 SHOWN = 20
 """Largest number of rows that a table shows in the terminal. `Trace.frame` has all rows."""
@@ -183,6 +184,10 @@ def _estimate(con: duckdb.DuckDBPyConnection, identifier: str, estimate: pl.Data
     note = "One row per baseline. An empty baseline is the estimate alone."
     head = TracedTable(f"Estimate {first['estimate_id']}", values, note)
     cells, sections = _answers_of_group(con, first, narrow)
+    if first["metric"] == "panel_gain":
+        note = "The panel is compared with the mean of the readable replies; shares are in the options' own order."
+        stated = TracedTable("What the model stated about the group", _ask(con, "stated_shares"), note)
+        sections = [stated, *sections]
     title = (
         f"{first['metric']} of {first['model']} on {first['task']}, {first['survey']}, condition {first['condition']}, "
         f"{first['dimensions']} = {first['subgroup']}"
@@ -341,6 +346,8 @@ def _shown(traits: pl.DataFrame, prompt: dict[str, Any]) -> TracedTable:
     )
     frame = traits.with_columns(pl.when(visible).then(pl.lit("yes")).otherwise(pl.lit("")).alias("may be shown"))
     note = "" if prompt["shown_respondent_id"] == prompt["respondent_id"] else "This prompt does not show this person."
+    if condition == GROUP_CONDITION:
+        note = "This prompt describes a group, and shows no person."
     return TracedTable("Traits of the person", frame.select("column", "answer", _CELL, "may be shown"), note)
 
 

@@ -39,20 +39,6 @@ BASELINES = {
 }
 """Baselines with their names for readers; others are shown by their own name."""
 
-RIVALS = {
-    "chance": "equal shares of all options",
-    "item_mode": "everyone's most frequent answer",
-    "group_mode": "the group's most frequent answer",
-    "last_wave": "the wave before",
-    "direct_estimate": "the model, asked once about the group",
-    "demographics_only": "panel with demographics only",
-    "persona": "persona panel",
-    "ceiling": "best prediction from the traits",
-    "retest": "people asked twice",
-    "second_sample": "as many people as personas",
-}
-"""Rivals of the panel with their names for readers, in the order of the ladder."""
-
 DIRECTIONS = {"higher": "higher", "lower": "lower", "zero": "nearer to 0", "none": "neither direction"}
 VERDICTS = {"gap": "differs", "no_gap": "alike", "inconclusive": "unclear"}
 
@@ -152,5 +138,6 @@ UNPARSED = {
     "several_options": "Several options",
     "conflict": "Contradictory",
     "foreign": "Other script",
+    "no_distribution": "No shares",
 }
 """Why replies cannot be read, as columns of the report."""

@@ -94,6 +94,8 @@ def render_report(
         HTML with styles, scripts and data inside. Equal input gives equal text.
     """
     frames = {table.name: tables.get(table.name, table.empty()) for table in t.PUBLISHED}
+    if "group_replies" in tables:
+        frames["group_replies"] = tables["group_replies"]
     report = Report(
         frames,
         study,

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from mpta_pipeline.core.labels import CROSS
+from mpta_pipeline.core.described_groups import named_groups
+from mpta_pipeline.core.labels import ALL, CROSS
 from mpta_pipeline.core.unknown_names import unknown_name
+from mpta_pipeline.core.vocabulary import GROUP_CONDITION
 from mpta_pipeline.inference.known_truth import COLUMN, WantedTruth
 
-_NOT_DIMENSIONS = ("respondent_id", "sample", "stratum", "psu")
+_NOT_DIMENSIONS = ("respondent_id", "sample", "sample_wave", "stratum", "psu")
 
 
 def with_known_truth(
@@ -18,7 +20,8 @@ def with_known_truth(
 ) -> pl.DataFrame:
     """Add the column `known`: what `inference.known_truth.KnownTruth` describes, as JSON.
 
-    Where a prompt shows nobody, it says what everybody's most frequent answer is, and nothing of a single person.
+    Where a prompt shows nobody, it says what everybody's most frequent answer is, and nothing of a single person. Where
+    it describes a group, it says the shares of people's answers in the group.
 
     Args:
         prompts: PROMPTS of any number of tasks.
@@ -30,10 +33,20 @@ def with_known_truth(
         ConfigError: The study has no such dimension or subgroup.
     """
     members = _members(wanted, groups)
+    rows = prompts.with_row_index("row")
+    about = pl.col("condition") == GROUP_CONDITION
+    parts = [_of_persons(rows.filter(~about), wanted, members, gold)]
+    if (described := rows.filter(about)).height:
+        parts.append(_of_groups(described, wanted, gold, groups))
+    return prompts.with_columns(pl.concat(parts).sort("row").get_column(COLUMN))
+
+
+def _of_persons(prompts: pl.DataFrame, wanted: WantedTruth, members: pl.DataFrame, gold: pl.DataFrame) -> pl.DataFrame:
+    """What is known about prompts that show a person or nobody: row, known."""
     mind = pl.col("respondent_id") if wanted.key else pl.col("shown_respondent_id")
     item = ["task", "item_id"]
     frame = prompts.select(
-        *item, mind.alias("mind"), "respondent_id", "gold_idx", pl.col("option_order").alias("order")
+        "row", *item, mind.alias("mind"), "respondent_id", "gold_idx", pl.col("option_order").alias("order")
     )
     answers = gold.select(*item, pl.col("respondent_id").alias("mind"), pl.col("gold_idx").alias("answer"))
     in_group = answers.join(members.select("mind", "group"), on="mind")
@@ -67,7 +80,80 @@ def with_known_truth(
         frame = frame.with_columns(prompts["line"])
         listed = pl.struct(*told, "line").struct.json_encode()
         made = pl.when(pl.col("line").is_null()).then(made).otherwise(listed)
-    return prompts.with_columns(frame.select(made.alias(COLUMN)).to_series())
+    return frame.select("row", made.alias(COLUMN))
+
+
+def _of_groups(prompts: pl.DataFrame, wanted: WantedTruth, gold: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
+    """What is known about prompts that describe a group: row, known."""
+    item = ["task", "item_id"]
+    named = prompts.select(
+        "row", *item, "survey", "respondent_id", pl.col("option_order").alias("order"),
+        **named_groups(pl.col("respondent_id")),
+    )  # fmt: skip
+    cells = named.select(*item, "survey", "dimensions", "subgroup", pl.col("order").list.len().alias("k")).unique()
+    answers = gold.select(*item, "survey", "respondent_id", "gold_idx", pl.col("weight").fill_null(1.0)).join(
+        groups.drop("survey"), on="respondent_id", how="left"
+    )
+    counted = [
+        answers.with_columns(
+            pl.lit(dimension).alias("dimensions"),
+            (pl.lit(ALL) if dimension == ALL else pl.concat_str(dimension.split(CROSS), separator=CROSS)).alias(
+                "subgroup"
+            ),
+        )
+        .drop_nulls("subgroup")
+        .group_by(*item, "survey", "dimensions", "subgroup", pl.col("gold_idx").alias("option"))
+        .agg(pl.col("weight").sum())
+        for dimension in cells["dimensions"].unique().sort()
+    ]
+    by = [*item, "survey", "dimensions", "subgroup"]
+    # Rounded, because sums of weights in another order differ in the last digits, and requests would be new.
+    share = (pl.col("weight") / pl.col("weight").sum()).round(9)
+    shares = (
+        cells.with_columns(pl.int_ranges(pl.col("k")).alias("option"))
+        .explode("option")
+        .join(pl.concat(counted), on=[*by, "option"], how="left")
+        .with_columns(pl.col("weight").fill_null(0.0))
+        .sort(*by, "option")
+        .group_by(by, maintain_order=True)
+        .agg(share.alias("shares"), pl.col("weight").sum().alias("people"))
+        .with_columns(pl.when(pl.col("people") > 0).then("shares").otherwise([]).alias("shares"))
+    )
+    told = cells.select("dimensions", "subgroup").unique()
+    told = told.with_columns(
+        pl.Series(
+            name,
+            [_described(name, *pair) for pair in told.select("dimensions", "subgroup").iter_rows()],
+            dtype=pl.String,
+        )
+        for name in wanted.subgroups
+    )
+    everyone = _most_frequent(answers.rename({"gold_idx": "answer"}).select(*item, "answer"), item)
+    frame = (
+        named.join(shares.drop("people"), on=by, how="left")
+        .join(told, on=["dimensions", "subgroup"], how="left")
+        .join(everyone.rename({"answer": "frequent"}), on=item, how="left")
+    )
+    known = pl.struct(
+        pl.col("respondent_id").alias("mind"),
+        pl.col("item_id").alias("item"),
+        pl.lit(None, pl.Int64).alias("answer"),
+        "frequent",
+        pl.col("shares").list.arg_max().cast(pl.Int64).alias("group_frequent"),
+        "order",
+        pl.struct(pl.col(name) for name in wanted.subgroups).alias("subgroups")
+        if wanted.subgroups
+        else pl.lit(None).alias("subgroups"),
+        "shares",
+    )
+    return frame.select("row", known.struct.json_encode().alias(COLUMN))
+
+
+def _described(wanted: str, dimension: str, subgroup: str) -> str | None:
+    """The subgroup of a wanted dimension that a group's description tells; None if it tells none."""
+    told = dict(zip(dimension.split(CROSS), subgroup.split(CROSS), strict=False))
+    values = [told.get(base) for base in wanted.split(CROSS)]
+    return None if None in values else CROSS.join(str(value) for value in values)
 
 
 def _members(wanted: WantedTruth, groups: pl.DataFrame) -> pl.DataFrame:

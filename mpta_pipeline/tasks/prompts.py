@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mpta_pipeline.core.chunks import chunk_numbers
+from mpta_pipeline.core.described_groups import covers
 from mpta_pipeline.core.hashing import digest, hash_rows, hash_uniform
 from mpta_pipeline.core.study import Study, TaskConfig, TaskVariant
 from mpta_pipeline.core.tables import PROMPTS
@@ -166,7 +167,7 @@ def plan_prompts(
             items,
             groups=groups,
             personas=personas,
-            dimensions=study.figures.dimensions,
+            dimensions=_described_dimensions(study, items),
             crosswalk=crosswalk,
         )
         if config.arms:
@@ -505,10 +506,18 @@ def _with_first(pairs: pl.DataFrame, seed: int) -> pl.LazyFrame:
     return pairs.lazy().with_columns(first.alias("first"))
 
 
+def _described_dimensions(study: Study, items: pl.DataFrame) -> list[str]:
+    """Dimensions by which groups are asked: of a poll, only those whose people's shares it has."""
+    return [d for d in study.figures.dimensions if not _polled(items) or covers(d)]
+
+
+def _polled(items: pl.DataFrame) -> bool:
+    return "poll" in items.columns and items["poll"].null_count() < items.height
+
+
 def _answered_by_people(kind: TaskKind, items: pl.DataFrame) -> bool:
     """Whether people's own distribution of answers is known, from the survey or a poll."""
-    polled = "poll" in items.columns and items["poll"].null_count() < items.height
-    return keyed_by_persons(kind, items) or polled
+    return keyed_by_persons(kind, items) or _polled(items)
 
 
 _CROSSED = (

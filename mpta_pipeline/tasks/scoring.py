@@ -6,7 +6,7 @@ import polars as pl
 
 from mpta_pipeline.core.reasoning_text import read_thought
 from mpta_pipeline.core.tables import SCORES, TEXT_SCORES
-from mpta_pipeline.core.vocabulary import CUT_OFF_FINISHES, REFUSED_FINISHES
+from mpta_pipeline.core.vocabulary import CUT_OFF_FINISHES, GROUP_CONDITION, REFUSED_FINISHES
 from mpta_pipeline.tasks.batteries import answer_lines
 from mpta_pipeline.tasks.option_orders import order_text, scale_directions
 from mpta_pipeline.tasks.parsing import (
@@ -37,10 +37,11 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
     opens with the letter that it picks and the letters have at least `LEAST_SHARE` of the first token's probability;
     for responses stored without that share, the most probable letter must also be the one in the text. Open text (no
     options) is `ok` unless it is empty, says that the model cannot or will not answer, or is reasoning that never
-    ends; it picks nothing.
+    ends; it picks nothing. A reply about a described group (condition `group`) is `ok` if it states a distribution,
+    and only then; it picks the most probable option, or nothing on a tie.
 
     Args:
-        prompts: PROMPTS.
+        prompts: PROMPTS; without `condition`, all are about persons.
         responses: RESPONSES. Columns that earlier versions did not have may be absent.
 
     Returns:
@@ -48,15 +49,17 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
         (canonical), p_vec (canonical order; null without probabilities).
     """
     line = (pl.col("line") if "line" in prompts.columns else pl.lit(None, pl.Int64)).alias("line")
+    of_prompts = [c for c in ("prompt_id", "options", "option_order", "elicitation", "condition") if c in prompts]
     absent = {"completion_tokens": pl.Int64, "letter_share": pl.Float64, "thought": pl.Boolean}
     frame = (
         responses.with_columns(
             pl.lit(None, dtype).alias(name) for name, dtype in absent.items() if name not in responses.columns
         )
         .select("model", "prompt_id", "request_hash", *_READ)
-        .join(prompts.select("prompt_id", "options", "option_order", "elicitation", line), on="prompt_id")
+        .join(prompts.select(*of_prompts, line), on="prompt_id")
     )
     frame = answer_lines(frame)
+    about_group = pl.col("condition") == GROUP_CONDITION if "condition" in of_prompts else pl.lit(False)
     is_open = pl.col("options").list.len() == 0
     texts, frame = frame.filter(is_open), frame.filter(~is_open)
     if frame.is_empty():
@@ -76,7 +79,9 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
     by_text = pl.col("rule").is_in(["option text", "option within"])
     begun = (begun | (cut & by_text & (shown.str.count_matches(started, literal=True) > 1))).fill_null(False)
     unlisted = pl.col("no_line") & (pl.col("text_status") == OK)
-    text_status = pl.when(begun | unlisted).then(pl.lit(UNPARSED)).otherwise("text_status")
+    # Numbers for several letters pick none, whatever the first letter is.
+    attempted = pl.col("attempted") & (pl.col("text_status") == OK)
+    text_status = pl.when(begun | unlisted | attempted).then(pl.lit(UNPARSED)).otherwise("text_status")
     letters = pl.col("elicitation") == "letter"
     share = pl.coalesce(
         "letter_share", pl.when(letters).then(pl.col("option_logprobs").list.eval(pl.element().exp()).list.sum())
@@ -95,14 +100,22 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
     status = (
         pl.when(pl.col("error").is_not_null())
         .then(pl.lit(ERROR))
-        .when((pl.col("text_status") == REFUSED) | filtered)
+        .when(filtered)
         .then(pl.lit(REFUSED))
+        .when(about_group & pl.col("p_stated").is_not_null())
+        .then(pl.lit(OK))
+        .when(pl.col("text_status") == REFUSED)
+        .then(pl.lit(REFUSED))
+        .when(about_group)
+        .then(pl.lit(UNPARSED))
         .when(by_itself.fill_null(False))
         .then(pl.when(tie).then(pl.lit(UNPARSED)).otherwise(pl.lit(OK)))
         .when(tie)
         .then(pl.lit(UNPARSED))
         .otherwise(text_status)
     )
+    about_options = pl.col("unparsed_reason").is_in(["no_option", "several_options", "conflict"])
+    no_list = pl.col("attempted") | (about_group & (pl.col("unparsed_reason").is_null() | about_options))
     vague = pl.col("unparsed_reason").is_null() | pl.col("unparsed_reason").is_in(["empty", "no_option", "foreign"])
     reason = (
         pl.when(tie)
@@ -113,6 +126,8 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
         .then(pl.lit("no_option"))
         .when(pl.col("thought").fill_null(False) & (pl.col("unparsed_reason") == "empty"))
         .then(pl.lit("thought_only"))
+        .when(no_list)
+        .then(pl.lit("no_distribution"))
         .otherwise("unparsed_reason")
     )
     frame = frame.with_columns(
@@ -183,12 +198,13 @@ def _open_replies(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _stated(frame: pl.DataFrame) -> pl.DataFrame:
-    """Add `p_stated`: the distribution that the reply to a verbalized prompt states."""
+    """Add `p_stated` and `attempted`: the distribution that the reply to a verbalized prompt states, or tries to."""
     asked = frame.filter(pl.col("elicitation") == "verbalized")
     if asked.is_empty():
-        return frame.with_columns(pl.lit(None, pl.List(pl.Float64)).alias("p_stated"))
+        return frame.with_columns(pl.lit(None, pl.List(pl.Float64)).alias("p_stated"), pl.lit(False).alias("attempted"))
     said = read_verbalized(asked).with_columns(pl.lit("verbalized").alias("elicitation"))
-    return frame.join(said, on=["text", "options", "elicitation"], how="left", nulls_equal=True)
+    joined = frame.join(said, on=["text", "options", "elicitation"], how="left", nulls_equal=True)
+    return joined.with_columns(pl.col("attempted").fill_null(False))
 
 
 def score(prompts: pl.DataFrame, items: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFrame:

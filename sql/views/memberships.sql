@@ -10,7 +10,7 @@
         value
     from (
         unpivot groups
-        on columns(* exclude (respondent_id, survey, sample, stratum, psu))
+        on columns(* exclude (respondent_id, survey, sample, sample_wave, stratum, psu))
         into name dimension value value
     )
 {% else %}

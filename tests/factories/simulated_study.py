@@ -11,6 +11,7 @@ import polars as pl
 
 from mpta_pipeline import inference, metrics, tasks
 from mpta_pipeline.core import tables
+from mpta_pipeline.core.labels import ALL
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.vocabulary import LETTERS
 
@@ -57,11 +58,19 @@ class Found:
 
 
 def study(
-    *, people: int = 400, items: int = 20, seed: int = 0, elicitation: str = "letter", directions: bool = False
+    *,
+    people: int = 400,
+    items: int = 20,
+    seed: int = 0,
+    elicitation: str = "letter",
+    directions: bool = False,
+    described: bool = False,
+    panel: int | None = None,
 ) -> PlantedStudy:
     """Invented people who answer by their race, each asked everything in two of three option orders.
 
-    With `directions`, the two are the scale forward and reversed.
+    With `directions`, the two are the scale forward and reversed. With `described`, all groups are described, too, and
+    their shares asked for. Only the first `panel` people are personas.
     """
     rng = np.random.default_rng(seed)
     who = [f"r_{i:05d}" for i in range(people)]
@@ -90,7 +99,34 @@ def study(
             }
         )
     )
-    return PlantedStudy(_items(ids), gold, groups, _prompts(gold, elicitation, directions))
+    asked = gold if panel is None else gold.filter(pl.col("respondent_id").is_in(who[:panel]))
+    prompts = _prompts(asked, elicitation, directions)
+    if described:
+        prompts = pl.concat([prompts, _about_groups(prompts, groups)])
+    return PlantedStudy(_items(ids), gold, groups, prompts)
+
+
+def _about_groups(prompts: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
+    """The same questions in the same orders about everyone and each group (condition `group`)."""
+    shown = prompts.filter(condition="no_persona").unique(["item_id", "order_id"], maintain_order=True)
+    names = [(ALL, ALL)]
+    for dimension in DIMENSIONS:
+        label = pl.concat_str(dimension.split("×"), separator="×")
+        names += [(dimension, subgroup) for subgroup in groups.select(label.unique().sort()).to_series()]
+    described = pl.DataFrame({"respondent_id": [f"group:{SURVEY}:{d}={s}" for d, s in names]})
+    frame = shown.drop("respondent_id").join(described, how="cross")
+    return tables.PROMPTS.conform(
+        frame.with_columns(
+            pl.format("g_{}_{}_{}", "respondent_id", "item_id", "order_id").alias("prompt_id"),
+            pl.lit("group").alias("condition"),
+            pl.lit("verbalized").alias("elicitation"),
+            pl.lit(None, pl.Int64).alias("gold_idx"),
+            pl.lit(None, pl.Int64).alias("gold_pos"),
+            pl.format("Think of 100 people: {}.", "respondent_id").alias("system"),
+            pl.col("respondent_id").alias("group"),
+            pl.concat_str("respondent_id", "user").alias("content_hash"),
+        ).select(list(tables.PROMPTS.schema))
+    )
 
 
 def _items(ids: list[str]) -> pl.DataFrame:

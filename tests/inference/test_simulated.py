@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+import orjson
 import polars as pl
 import pytest
 import yaml
 
 from mpta_pipeline import inference, tasks
-from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.core.errors import ConfigError, ModelError
 from mpta_pipeline.inference.known_truth import WantedTruth
 from mpta_pipeline.inference.providers import simulated
 from tests.factories import simulated_study
@@ -198,3 +200,95 @@ def test_the_group_with_most_dimensions_counts(world):
         )
     ]
     assert rates == [0.1, 0.5, 0.9]
+
+
+@pytest.fixture(scope="module")
+def described():
+    """Invented people, and questions about all of their groups, in three cyclic orders."""
+    return simulated_study.study(people=200, items=3, described=True, seed=5)
+
+
+def stated(world, tmp_path, **planted):
+    """What it states of groups, in canonical order: (subgroup, item) → shares, which must be the same in each order."""
+    spec = respondent("r", **planted)
+    mine = world.prompts.filter(condition="group")
+    prompts = tasks.with_known_truth(mine, spec.provider_class.wanted_truth(spec), gold=world.gold, groups=world.groups)
+    answers, _ = replies(world, spec, tmp_path, prompts)
+    scores = tasks.score(mine, world.items, answers)
+    assert set(scores["status"]) == {"ok"}
+    return {
+        (row["respondent_id"].partition("=")[2], row["item_id"], row["order_id"]): row["p_vec"]
+        for row in scores.iter_rows(named=True)
+    }
+
+
+def people(world, item, **group):
+    answers = world.gold.filter(item_id=item).join(world.groups, on="respondent_id").filter(**group)["gold_idx"]
+    return np.array([(answers == i).mean() for i in range(3)])
+
+
+def test_a_described_group_gets_peoples_own_shares(described, tmp_path):
+    found = stated(described, tmp_path)
+    women = people(described, "q01", sex="female", age_band="65+")
+    for order in range(3):
+        assert found["female×65+", "q01", order] == pytest.approx(women, abs=2e-4)
+        assert found["all", "q02", order] == pytest.approx(people(described, "q02"), abs=2e-4)
+
+
+def test_what_it_states_is_what_its_answers_would_add_up_to(described, tmp_path):
+    """Misses fall evenly on the other options; flattening and copying go to the most frequent ones."""
+    women = people(described, "q01", sex="female")
+    most, most_here = np.eye(3)[people(described, "q01").argmax()], np.eye(3)[women.argmax()]
+    missed = 0.7 * women + 0.3 * (1 - women) / 2
+    planted = {"accuracy": 0.9, "accuracy_by": {"sex": {"female": 0.7}}, "flattening": 0.2, "noise": 0.1}
+    found = stated(described, tmp_path / "a", **planted)["female", "q01", 0]
+    assert found == pytest.approx(0.9 * (0.8 * missed + 0.2 * most) + 0.1 / 3, abs=2e-4)
+    found = stated(described, tmp_path / "b", copying=0.5, group="race")["female", "q01", 0]
+    assert found == pytest.approx(0.5 * women + 0.5 * most_here, abs=2e-4)
+    found = stated(described, tmp_path / "c", group_accuracy=0.4, accuracy=0.1)["female", "q01", 0]
+    assert found == pytest.approx(0.4 * women + 0.6 / 3, abs=2e-4)
+
+
+def test_place_and_direction_pull_what_it_states_by_order(described, tmp_path):
+    women = people(described, "q01", sex="female")
+    first = stated(described, tmp_path / "a", position_bias=0.3)
+    assert first["female", "q01", 0] == pytest.approx(0.7 * women + 0.3 * np.eye(3)[0], abs=2e-4)
+    assert first["female", "q01", 1] == pytest.approx(0.7 * women + 0.3 * np.eye(3)[1], abs=2e-4)
+    pulled = stated(described, tmp_path / "b", direction=0.4)["female", "q01", 0]
+    assert pulled == pytest.approx(
+        [women[0] + 0.4 * women[1], 0.6 * women[1] + 0.4 * women[2], 0.6 * women[2]], abs=2e-4
+    )
+
+
+def test_weights_of_people_count_and_who_knows_nothing_states_equal_shares(described, tmp_path):
+    heavy = described.gold.with_columns(pl.when(pl.col("gold_idx") == 0).then(3.0).otherwise(1.0).alias("weight"))
+    mine = described.prompts.filter(pl.col("respondent_id") == "group:gss:all=all")
+
+    def known(gold):
+        made = tasks.with_known_truth(mine, WantedTruth(), gold=gold, groups=described.groups)
+        return {row["item"]: row["shares"] for row in map(orjson.loads, made["known"])}
+
+    counted = people(described, "q00") * np.array([3, 1, 1])
+    assert known(heavy)["q00"] == pytest.approx(counted / counted.sum())
+    assert known(described.gold.clear())["q00"] == []
+    nothing = described.__class__(described.items, described.gold.clear(), described.groups, described.prompts)
+    assert stated(nothing, tmp_path)["all", "q00", 0] == pytest.approx([1 / 3] * 3, abs=2e-4)
+
+
+def test_questions_about_groups_leave_the_other_requests_as_they_are(described):
+    spec = respondent(**PLANTED)
+    alone = described.__class__(
+        described.items, described.gold, described.groups, described.prompts.filter(pl.col("condition") != "group")
+    )
+    both = inference.with_request_hashes(spec, told(described, spec)).filter(pl.col("condition") != "group")
+    assert both["request_hash"].equals(inference.with_request_hashes(spec, told(alone, spec))["request_hash"])
+    assert not both["known"].str.contains("shares").any()
+
+
+def test_a_model_that_states_no_shares_is_told_what_the_condition_group_needs(described, tmp_path):
+    spec = make_spec("http://127.0.0.1:1/v1", elicitations=["letter"])
+    with pytest.raises(ModelError) as raised:
+        inference.plan(spec, described.prompts, tmp_path)
+    said = str(raised.value)
+    assert "verbalized, which the condition `group` needs: it asks for the shares of all options" in said
+    assert "remove `group` from the study's conditions" in said and "elicitation letter" not in said

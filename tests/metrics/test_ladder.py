@@ -1,12 +1,18 @@
 """Protects the ladder of rivals: each rung by hand, on the same people and questions, and the wave before."""
 
+import textwrap
+
 import numpy as np
 import polars as pl
 import pytest
 
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import GOLD, RIVALS, SCORES
-from mpta_pipeline.metrics import rivals
+from mpta_pipeline.core.tables.tasks import POLL
+from mpta_pipeline.metrics import compute_estimates, rivals
+from mpta_pipeline.metrics.baselines import rivals as engine
+from mpta_pipeline.metrics.baselines import rungs
+from mpta_pipeline.metrics.baselines.rival import load
 from tests.factories.scores import world
 from tests.metrics.test_rivals import about_groups, people_of
 
@@ -26,6 +32,7 @@ def items():
         pl.lit(None, pl.String).alias("story_country"),
         pl.lit(None, pl.String).alias("context_condition"),
         pl.lit(None, pl.String).alias("context_level"),
+        pl.lit(None, pl.List(POLL)).alias("poll"),
     )
 
 
@@ -38,10 +45,10 @@ def tables():
     )  # fmt: skip
     first = pl.Series([i % 2 == 1 for i in range(groups.height)])
     groups = groups.with_columns(
-        pl.when(first).then(pl.lit("gss-1/USA")).otherwise(pl.lit("gss-2/USA")).alias("stratum"),
+        pl.when(first).then(pl.lit("gss-1")).otherwise(pl.lit("gss-2")).alias("sample_wave"),
         pl.lit(None, pl.String).alias("psu"),
     )
-    wave = groups.select("respondent_id", pl.col("stratum").str.head(5).alias("wave"))
+    wave = groups.select("respondent_id", pl.col("sample_wave").alias("wave"))
     scores = scores.drop("wave").join(wave, on="respondent_id")
     stated = {("all", "all", i): STATED for i in ITEMS} | {("sex", "sex0", i): STATED for i in ITEMS[:3]}
     scores = SCORES.conform(pl.concat([scores, about_groups(scores, stated)], how="diagonal"))
@@ -121,7 +128,7 @@ def test_all_questions_are_the_mean_over_questions(ladder):
 def test_the_last_wave_is_foretold_by_the_one_before(tables, ladder):
     scores, groups, gold = tables
     item = ITEMS[0]
-    by_wave = [people_of(gold, groups.filter(pl.col("stratum") == f"gss-{w}/USA"), item) for w in (1, 2)]
+    by_wave = [people_of(gold, groups.filter(pl.col("sample_wave") == f"gss-{w}"), item) for w in (1, 2)]
     found = rung(ladder, "last_wave", item)
     assert found["distance"] == pytest.approx(distance(*by_wave))
     assert found["note"] == "compared with the people of the last wave alone: gss-1 for gss-2"
@@ -140,3 +147,52 @@ def test_groups_of_few_people_have_no_row(tables):
     strict = RULES.model_copy(update={"min_personas": 300})
     made = rivals(scores, groups, gold, rules=strict, items=items())
     assert set(made["dimensions"]) == {"all"}
+
+
+def test_refusals_are_wrong_answers_of_the_panel(tables):
+    """As in the estimates: a reply that cannot be read is no answer to compare, but it is not right either."""
+    scores, groups, gold = tables
+    nothing = (pl.col("condition") == "persona") & (pl.col("item_id") == ITEMS[0]) & (pl.col("gold_idx") == 0)
+    scores = scores.with_columns(
+        pl.when(nothing).then(pl.lit("refused")).otherwise("status").alias("status"),
+        *(pl.when(nothing).then(None).otherwise(c).alias(c) for c in ("pred_idx", "pred_pos", "score", "p_vec")),
+    )
+    made = rivals(scores, groups, gold, rules=RULES, items=items())
+    asked = scores.filter(condition="persona", item_id=ITEMS[0])
+    found = rung(made, "persona", ITEMS[0])
+    assert found["accuracy"] == pytest.approx(asked["score"].fill_null(0).mean())
+    picks = asked["pred_idx"].drop_nulls()
+    assert 0 < len(picks) < asked.height
+    shares = [(picks == i).mean() for i in range(3)]
+    assert found["distance"] == pytest.approx(distance(shares, people_of(gold, groups, ITEMS[0])))
+    # Each rival is judged on the same answers of the same persons.
+    mode = int(np.argmax(people_of(gold, groups, ITEMS[0])))
+    assert rung(made, "item_mode", ITEMS[0])["accuracy"] == pytest.approx((asked["gold_idx"] == mode).mean())
+    assert rung(made, "chance", ITEMS[0])["accuracy"] == pytest.approx(1 / 3)
+    estimates = compute_estimates(scores, groups, gold, rules=RULES, items=items())
+    everyone = estimates.filter(metric="accuracy", dimensions="all", condition="persona", baseline="", weighted=False)
+    assert rung(made, "persona")["accuracy"] == pytest.approx(everyone["estimate"].item())
+
+
+def test_waves_of_different_countries_are_told(tables):
+    scores, groups, gold = tables
+    first = pl.col("sample_wave") == "gss-1"
+    alone = groups.with_columns(pl.when(first).then(pl.lit("CAN")).otherwise(pl.lit("USA")).alias("sample"))
+    made = rivals(scores, alone, gold, rules=RULES, items=items())
+    assert rung(made, "last_wave")["note"].endswith("gss-1 for gss-2; the waves have different countries")
+
+
+def test_one_file_adds_a_rival(tables, tmp_path, monkeypatch):
+    """The recipe that the folder documents, followed word by word."""
+    lines = [line for line in rungs.__doc__.splitlines() if line.startswith("    ") or not line]
+    (tmp_path / "first_option.py").write_text(textwrap.dedent("\n".join(lines)).strip() + "\n", encoding="utf-8")
+    monkeypatch.setattr(rungs, "__path__", [*rungs.__path__, str(tmp_path)])
+    monkeypatch.setattr(engine, "LADDER", load())
+    scores, groups, gold = tables
+    ladder = rivals(scores, groups, gold, rules=RULES, items=items())
+    found = rung(ladder, "first_option", ITEMS[0])
+    assert (found["title"], found["rung"]) == ("always the first option", 1)
+    assert found["distance"] == pytest.approx(1 - people_of(gold, groups, ITEMS[0])[0])
+    asked = scores.filter(condition="persona", item_id=ITEMS[0])
+    assert found["accuracy"] == pytest.approx((asked["gold_idx"] == 0).mean())
+    assert rung(ladder, "item_mode")["rung"] == 2

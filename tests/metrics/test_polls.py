@@ -7,12 +7,13 @@ import polars as pl
 import pytest
 from scipy import stats
 
+from mpta_pipeline.core.described_groups import covers
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import GOLD, ITEMS, SCORES, TEXT_SCORES
-from mpta_pipeline.metrics import compute_estimates
+from mpta_pipeline.metrics import compute_estimates, rivals
 from mpta_pipeline.metrics.estimators.batteries import alpha, congruence, covariance, loadings
 from mpta_pipeline.metrics.estimators.fidelity import binding, parts, score
-from mpta_pipeline.metrics.samples.published_polls import covers, polls_of
+from mpta_pipeline.metrics.samples.published_polls import polls_of
 from mpta_pipeline.metrics.statistics import distances as d
 from tests.factories.scores import world
 
@@ -220,6 +221,57 @@ class TestPolls:
         row = estimates.filter(metric="representativeness", dimensions="all", baseline="").row(0, named=True)
         assert row["estimate"] == pytest.approx(1 - 0.15)  # SubPOP's check value
         assert row["n_people"] == 900
+
+    def test_rivals_are_compared_with_the_poll_and_not_with_its_most_frequent_answers(self):
+        """The keys of such tasks are the countries' most frequent answers; people's answers are its shares."""
+        shares = {"USA": [0.5, 0.3, 0.2, 0.0], "NGA": [0.1, 0.1, 0.4, 0.4]}
+        poll = [{"sample": country, "shares": s, "n": None} for country, s in shares.items()]
+        items = items_of([{"item_id": "q", "options": list("abcd"), "poll": poll}])
+        picks = [0] * 6 + [1] * 4 + [2] * 10
+        scores = answers({"q": picks}, {"q": [0] * 10 + [2] * 10}, kind="global_opinions", ordinal=False)
+        countries = pl.Series(["USA"] * 10 + ["NGA"] * 10)
+        groups = (
+            everyone(scores).sort("respondent_id").with_columns(sample=countries, country=countries, sex=pl.lit("f"))
+        )
+        stated = {
+            ("all", "all"): [0.4, 0.2, 0.2, 0.2],
+            ("country", "USA"): [0.6, 0.2, 0.1, 0.1],
+            ("sex", "f"): [1.0, 0, 0, 0],
+        }
+        about = pl.concat(
+            scores.head(1).with_columns(
+                prompt_id=pl.lit(f"g{i}"), condition=pl.lit("group"), elicitation=pl.lit("verbalized"),
+                respondent_id=pl.lit(f"group:s:{d}={v}"), p_vec=pl.lit(p, pl.List(pl.Float64)),
+                gold_idx=pl.lit(None, pl.Int64), gold_pos=pl.lit(None, pl.Int64), score=pl.lit(None, pl.Float64),
+            )
+            for i, ((d, v), p) in enumerate(stated.items())
+        )  # fmt: skip
+        both = SCORES.conform(pl.concat([scores, about]))
+        rules = EstimateRules(dimensions=("country", "sex"), bootstrap=60, min_personas=5)
+        ladder = rivals(both, groups, gold_of(scores), rules=rules, items=items)
+        far = {(r["subgroup"], r["rival"]): r["distance"] for r in ladder.filter(item_id="q").to_dicts()}
+        mix = np.array([0.3, 0.2, 0.3, 0.2])
+
+        def tv(p, q):
+            return 0.5 * np.abs(np.array(p) - np.array(q)).sum()
+
+        assert far["all", "direct_estimate"] == pytest.approx(tv(stated["all", "all"], mix))
+        assert far["all", "persona"] == pytest.approx(tv([0.3, 0.2, 0.5, 0], mix))
+        assert far["all", "chance"] == pytest.approx(tv([0.25] * 4, mix))
+        assert far["USA", "direct_estimate"] == pytest.approx(tv(stated["country", "USA"], shares["USA"]))
+        assert far["USA", "persona"] == pytest.approx(tv([0.6, 0.4, 0, 0], shares["USA"]))
+        assert far["USA", "group_mode"] == pytest.approx(tv([1, 0, 0, 0], shares["USA"]))
+        # Everyone's most frequent answers, in the mix of both countries, are the first and the third.
+        assert far["USA", "item_mode"] == pytest.approx(tv([0.5, 0, 0.5, 0], shares["USA"]))
+        # A poll has no women, no wave before, and no single persons.
+        assert {r["dimensions"] for r in ladder.to_dicts()} == {"all", "country"}
+        assert "last_wave" not in set(ladder["rival"]) and ladder["accuracy"].null_count() == ladder.height
+        assert ladder["n_people"].null_count() == ladder.height
+        estimates = compute_estimates(both, groups, gold_of(scores), rules=rules, items=items)
+        gain = estimates.filter(metric="panel_gain", baseline="", dimensions="country", subgroup="USA")[
+            "estimate"
+        ].item()
+        assert gain == pytest.approx(far["USA", "direct_estimate"] - far["USA", "persona"])
 
     def test_what_a_poll_covers(self):
         assert covers("all")

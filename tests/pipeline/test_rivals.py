@@ -48,19 +48,26 @@ def test_a_study_with_the_rival_is_asked_compared_shown_and_traced(study):
         ladder = warehouse.sql(
             "select distinct rival from rivals where dimensions = 'sex' and item_id <> 'all'"
         ).fetchall()
+        rungs = dict(
+            warehouse.sql(
+                "select rival, distance from rivals where dimensions = 'all' and item_id = 'all' and not weighted"
+            ).fetchall()
+        )
         stated = warehouse.sql("select distinct status from scores where condition = 'group'").fetchall()
     assert {"all", "female", "male"} <= {row[0] for row in gains}
     assert sorted(conditions) == [("no_persona",), ("persona",)]
     assert stated == [("ok",)]
     # Two waves, so that the one before is known; no retest was given.
     assert {"chance", "group_mode", "last_wave", "direct_estimate", "persona", "ceiling"} <= {row[0] for row in ladder}
-    # It answers from people's own answers for 80 % and states nearly all for the most frequent answer of the group.
+    # The gain is the difference of two rungs of the ladder.
     everyone = next(row for row in gains if row[0] == "all")
-    assert everyone[1] > 0
+    assert everyone[1] == pytest.approx(rungs["direct_estimate"] - rungs["persona"])
     page = (study.data / "report.html").read_text(encoding="utf-8")
     assert "Does a persona tell more than a sentence about its group?" in page
     assert "The persona panel of echo" in page and "asking once about the group" in page
-    assert everyone[4] in run("trace", everyone[4])
+    assert "Replies about described groups" in page
+    traced = run("trace", everyone[4])
+    assert everyone[4] in traced and "What the model stated about the group" in traced
     assert not json.loads(run("plan", "--json"))["total"]["requests"]
 
 

@@ -27,7 +27,7 @@ def withdrawn(finished, tmp_path_factory):
     """A deployment that has run, one of whose panel withdrew, and that has run again."""
     with pytest.MonkeyPatch.context() as patch:
         world, server = finished.copy(tmp_path_factory.mktemp("forget"), patch), finished.server
-        world.study(STUDY | {"conditions": ["persona", "no_persona", "shuffled_any"]})
+        world.study(STUDY | {"conditions": ["persona", "no_persona", "shuffled_any", "group"]})
         # A superseded release holds the respondent, too.
         changed = respondents(2016).with_columns(educ=pl.when(pl.col("id") <= 5).then(12.0).otherwise("educ"))
         write_wave(world.surveys, changed)

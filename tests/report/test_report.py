@@ -482,6 +482,7 @@ def test_replies_that_cannot_be_read_are_counted_by_reason() -> None:
         "0",
         "1",
         "0",
+        "0",
     ]
     assert "Replies that cannot be read, by model and reason" not in render(
         scores=scores.filter(pl.col("status") == "ok")

@@ -86,9 +86,26 @@ def test_the_ladder_stands_in_the_card():
         "item_id": "all", "weighted": False, "n_personas": 40, "n_items": 18, "n_people": 400, "small": False,
     }  # fmt: skip
     rows = [
-        facts | {"rival": "persona", "rung": 6, "distance": 0.124, "accuracy": 0.41, "note": None},
-        facts | {"rival": "last_wave", "rung": 3, "distance": 0.031, "accuracy": 0.55, "note": "gss-2016 for gss-2018"},
-        facts | {"rival": "retest", "rung": 8, "distance": None, "accuracy": 0.8, "note": None},
+        facts
+        | {"rival": "persona", "title": "persona panel", "rung": 6, "distance": 0.124, "accuracy": 0.41, "note": None},
+        facts
+        | {
+            "rival": "last_wave",
+            "title": "the wave before",
+            "rung": 3,
+            "distance": 0.031,
+            "accuracy": 0.55,
+            "note": "gss-2016 for gss-2018",
+        },
+        facts
+        | {
+            "rival": "retest",
+            "title": "people asked twice",
+            "rung": 8,
+            "distance": None,
+            "accuracy": 0.8,
+            "note": None,
+        },
     ]
     page = render(
         subgroup_metrics=pl.concat([estimates(), gains(**GROUPS)]),
@@ -97,3 +114,34 @@ def test_the_ladder_stands_in_the_card():
     card = page[page.index('<li class="card rival"') :]
     assert card.index("The wave before") < card.index("Persona panel</th>") < card.index("People asked twice")
     assert "gss-2016 for gss-2018" in card and "3.1 %" in card and "55.0 %" in card
+
+
+def test_the_ladder_of_a_poll_says_what_it_cannot_say():
+    facts = {
+        "model": "org/always-a", "task": "values", "survey": "gss_extract", "dimensions": "all", "subgroup": "all",
+        "item_id": "all", "weighted": False, "n_personas": 40, "n_items": 18, "n_people": None, "small": False,
+        "rival": "persona", "title": "persona panel", "rung": 6, "distance": 0.124, "accuracy": None, "note": None,
+    }  # fmt: skip
+    text = dict.fromkeys(("note",), pl.String) | {"n_people": pl.Int64, "accuracy": pl.Float64}
+    page = render(
+        subgroup_metrics=pl.concat([estimates(), gains()]),
+        rivals=RIVALS.conform(pl.DataFrame([facts], schema_overrides=text)),
+    )
+    assert "People are a published poll: its shares are known, of everyone and by country" in page
+
+
+def test_replies_about_groups_are_counted_with_the_other_replies():
+    """Unreadable ones are not in the comparison, and the page says how many and why, and warns."""
+    rows = [
+        ("org/always-a", "values", "gss_extract", f"group:gss_extract:sex={sex}", f"q{i}", status, reason)
+        for sex in ("female", "male")
+        for i, (status, reason) in enumerate([("ok", None), ("unparsed", "no_distribution"), ("unparsed", "cut_off")])
+    ]
+    names = ("model", "task", "survey", "respondent_id", "item_id", "status", "unparsed_reason")
+    page = render(group_replies=pl.DataFrame(rows, schema=names, orient="row"))
+    table = page[page.index('aria-label="Replies about described groups"') :]
+    table = table[: table.index("</table>")]
+    assert '<td class="n">2</td><td class="n">3</td><td class="n">6</td>' in table
+    assert "33.3 %" in table and "no shares 2" in table and "cut off 2" in table
+    assert "33.3 % about described groups" in page[page.index("Warnings of this study") :]
+    assert "Replies about described groups" not in render()

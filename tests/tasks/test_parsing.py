@@ -46,7 +46,7 @@ def test_every_case_is_read_as_the_table_says():
 def test_whatever_is_unparsed_says_why_and_nothing_else_does():
     read = read_replies(WANTED)
     assert (read["unparsed_reason"].is_not_null() == (read["status"] == "unparsed")).all()
-    assert set(read["unparsed_reason"].drop_nulls()) == set(UNPARSED_REASONS)
+    assert set(read["unparsed_reason"].drop_nulls()) == set(UNPARSED_REASONS) - {"no_distribution"}
 
 
 def test_every_letter_rule_decides_some_case():
@@ -116,10 +116,38 @@ def test_log_probabilities_become_canonical_probabilities(logprobs, order, top, 
         ('{"A": 0, "B": 0, "C": 0}', None),
         ("B", None),
         (None, None),
+        # By text, by letter and text, in a line, in prose, twice.
+        ('{"none": 20, "a lot": 70, "Plan B": 10}', [0.2, 0.7, 0.1]),
+        ('{"A) none": 20, "B) a lot": 70, "C) Plan B": 10}', [0.2, 0.7, 0.1]),
+        ("A) none: 20\nB) a lot: 70\nC) Plan B: 10", None),  # one option looks like another's letter: JSON only
+        ('Here: {"A": 20, "B": 70, "C": 10}. Option B: 70 because most agree.', [0.2, 0.7, 0.1]),
+        ('{"A": 20, "B": 70, "C": 10}\nSo: {"A": 20, "B": 70, "C": 10}', [0.2, 0.7, 0.1]),
+        ('{"a": 20, "b": 70, "c": 10, "total": 100}', [0.2, 0.7, 0.1]),
+        ('{"shares": {"A": 20, "B": 70, "C": 10}, "confidence": {"A": 1, "B": 2, "C": 3}}', [0.2, 0.7, 0.1]),
+        ('{"A": "20 %", "B": "70 %", "C": "10 %"}', [0.2, 0.7, 0.1]),
+        ('{"A": 33,3, "B": 33,3, "C": 33,4}', [0.333, 0.333, 0.334]),
+        ('{"A": 2e-1, "B": 7e-1, "C": 1e-1}', [0.2, 0.7, 0.1]),
+        # Two lists; a letter that contradicts its text.
+        ('{"A": 20, "B": 70, "C": 10} or {"A": 30, "B": 60, "C": 10}', None),
+        ('{"A) a lot": 20, "B) none": 70, "C) Plan B": 10}', None),
+        # No shares of 100: a range, a fraction, per 1,000, one per cent, a negative number, in a wrong place.
+        ('{"A": 15–25, "B": 50, "C": 35}', None),
+        ('{"A": 15-25, "B": 50, "C": 35}', None),
+        ('{"A": 15 to 25, "B": 50, "C": 35}', None),
+        ('{"A": 1/3, "B": 0, "C": 0}', None),
+        ('{"A": 200, "B": 700, "C": 100}', None),
+        ('{"A": 1000, "B": 0, "C": 0}', None),
+        ('{"A": 1,000, "B": 0, "C": 0}', None),
+        ('{"A": "1%", "B": "0%", "C": "0%"}', None),
+        ('{"A": -5, "B": 60, "C": 45}', None),
+        ('{"Plan C": 20, "Plan B": 70, "Plan A": 10}', None),
+        ("[20, 70, 10]", None),
     ],
 )
 def test_stated_distributions(text, p):
-    frame = pl.DataFrame({"text": [text], "options": [["x", "y", "z"]]}, schema_overrides={"text": pl.String})
+    frame = pl.DataFrame(
+        {"text": [text], "options": [["none", "a lot", "Plan B"]]}, schema_overrides={"text": pl.String}
+    )
     stated = read_verbalized(frame)["p_stated"][0]
     assert stated is None if p is None else list(stated) == pytest.approx(p)
 

@@ -118,9 +118,10 @@ def _add_by_task(result: Result, deployment: Deployment) -> None:
 
 
 def _add_by_condition(result: Result, deployment: Deployment, prompted: Sequence[str]) -> None:
-    """Add what each condition and framing takes; the terminal shows it if the study has several framings."""
+    """Add what each condition and framing takes; the terminal shows it for several framings, or with `group`."""
     import polars as pl
 
+    from mpta_pipeline.core.vocabulary import GROUP_CONDITION
     from mpta_pipeline.pipeline.stored import reduced
 
     # 64 bits of each content's hash: they count ten million, and take an eighth of the memory.
@@ -128,7 +129,7 @@ def _add_by_condition(result: Result, deployment: Deployment, prompted: Sequence
     found = [reduced(deployment, "prompts", task, lambda part: part.group_by(by).agg(content)) for task in prompted]
     distinct = pl.col("requests").list.explode().n_unique()
     counts = pl.concat(found).group_by(by).agg(distinct).sort(by).to_dicts()
-    several = len(deployment.study.framings) > 1
+    several = len(deployment.study.framings) > 1 or any(row["condition"] == GROUP_CONDITION for row in counts)
     title = "Requests per model, by condition and framing; equal ones are sent once"
     shown = [row | {"requests": f"{row['requests']:,}"} for row in counts]
     result.table("by_condition", counts, title=title, shown=shown if several else ())

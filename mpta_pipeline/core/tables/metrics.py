@@ -309,7 +309,7 @@ RIVALS = Table(
     "rivals",
     "The ladder of rivals: how near each of them comes to people's answers, by subgroup and question, on the same "
     "people and questions. Only for models that were asked about groups (condition `group`), on questions that people "
-    "of the survey answered.",
+    "of the survey, or of a published poll, answered.",
     ("model", "task", "survey", "dimensions", "subgroup", "item_id", "weighted", "rival"),
     (
         *shared_columns("model", "task", "survey"),
@@ -325,6 +325,7 @@ RIVALS = Table(
             "group), demographics_only and persona (panels), ceiling (best prediction from the traits), retest (people "
             "asked twice), second_sample (as many people as personas)",
         ),
+        Column("title", pl.String, "The rival's name for readers"),
         Column("rung", pl.Int64, "Place on the ladder, from 0", ge=0),
         Column(
             "distance",
@@ -345,7 +346,13 @@ RIVALS = Table(
         ),
         Column("n_personas", pl.Int64, "Personas of the group who were asked", ge=0),
         Column("n_items", pl.Int64, "Questions that the rival can be compared on", ge=0),
-        Column("n_people", pl.Int64, "People with an answer; for all questions, of the question with most", ge=0),
+        Column(
+            "n_people",
+            pl.Int64,
+            "People with an answer; for all questions, of the question with most; null for published polls",
+            nullable=True,
+            ge=0,
+        ),
         Column("small", pl.Boolean, "Fewer personas than the study's minimum; read it only together with its n"),
         Column("note", pl.String, "Caveat for the reader; null if none", nullable=True),
     ),

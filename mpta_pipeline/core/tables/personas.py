@@ -72,6 +72,13 @@ GROUPS = Table(
             optional=True,
         ),
         Column(
+            "sample_wave",
+            pl.String,
+            "Wave in which the person was asked; the wave before is a rival of panels; not a dimension",
+            nullable=True,
+            optional=True,
+        ),
+        Column(
             "stratum",
             pl.String,
             "Sampling stratum, unique within the survey: wave, country and the file's own stratum; not a dimension",

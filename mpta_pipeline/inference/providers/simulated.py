@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import orjson
@@ -47,10 +47,13 @@ class SimulatedOptions(ProviderOptions):
         accuracy_by: Dimension → subgroup → accuracy: `sex×age_band: {female×65+: 0.5}`. Dimensions and subgroups are
             those of the study's estimates. If several apply to a person, the one with most dimensions counts.
         without_persona: Accuracy where no person is shown; null for `accuracy`.
+        group_accuracy: How much of the shares that it states for a described group (condition `group`) is people's own
+            shares; the rest is equal shares. Null: what its answers for these people would add up to.
         refusals: How often it refuses, settled once for each person and question.
         refusals_by: Dimension → subgroup → share of refusals, as `accuracy_by`.
         position_bias: How often it takes the option at `position`, whatever it says; drawn for each option order.
         position: The place that it prefers: `first` or `last`.
+        direction: How often its answer is pulled one place towards the option shown first; drawn for each option order.
         noise: How often it answers by chance; drawn for each option order and repeat.
         flattening: How often it gives the most frequent answer of all people, whoever is shown.
         copying: How often it gives the most frequent answer in the person's `group`.
@@ -62,10 +65,12 @@ class SimulatedOptions(ProviderOptions):
     accuracy: Rate = 1.0
     accuracy_by: BySubgroup = Field(default_factory=dict)
     without_persona: Rate | None = None
+    group_accuracy: Rate | None = None
     refusals: Rate = 0.0
     refusals_by: BySubgroup = Field(default_factory=dict)
     position_bias: Rate = 0.0
     position: Literal["first", "last"] = "first"
+    direction: Rate = 0.0
     noise: Rate = 0.0
     flattening: Rate = 0.0
     copying: Rate = 0.0
@@ -186,12 +191,17 @@ def respond(own: SimulatedOptions, name: str, request: ModelRequest) -> ModelRes
     shares = subgroup_rates(own, known)
     if settled("refusal") < shares.refusals:
         return ModelResponse(REFUSAL, finish_reason="stop", provider_model=name)
+    if known.shares is not None:
+        return _stating(_stated_shares(own, known, shares.accuracy, k), name)
     if at_this_asking("position") < own.position_bias:
         position = 0 if own.position == "first" else k - 1
-    elif at_this_asking("noise") < own.noise:
-        position = int(at_this_asking("noise answer") * k)
     else:
-        position = known.order.index(_settled_answer(own, known, shares.accuracy, k, settled))
+        if at_this_asking("noise") < own.noise:
+            position = int(at_this_asking("noise answer") * k)
+        else:
+            position = known.order.index(_settled_answer(own, known, shares.accuracy, k, settled))
+        if at_this_asking("direction") < own.direction:
+            position = max(position - 1, 0)
     return _in_words(request, position, name, line=known.line)
 
 
@@ -245,6 +255,46 @@ def _settled_answer(own: SimulatedOptions, known: KnownTruth, accuracy: float, k
     return other + (other >= aim)
 
 
+def _stated_shares(own: SimulatedOptions, known: KnownTruth, accuracy: float, k: int) -> list[float]:
+    """Return the shares that it states for a described group, in the shown order."""
+    even = [1 / k] * k
+    people = list(known.shares or even)
+    most = known.group_frequent
+    aim = _all_on(most, k) if own.answers_like == "group" and most is not None else people
+    if own.group_accuracy is not None:
+        shares = _mixed(aim, even, own.group_accuracy)
+    elif k > 1:
+        shares = [accuracy * p + (1 - accuracy) * (1 - p) / (k - 1) for p in aim]
+    else:
+        shares = even
+    if most is not None:
+        frequent = most if known.frequent is None else known.frequent
+        rest = 1 - own.flattening - own.copying
+        parts = zip(shares, _all_on(frequent, k), _all_on(most, k), strict=True)
+        shares = [rest * p + own.flattening * f + own.copying * c for p, f, c in parts]
+    if own.group_accuracy is None:
+        shares = _mixed(even, shares, own.noise)
+    shown = [shares[i] for i in known.order]
+    pulled = [shown[0] + own.direction * sum(shown[1:2])]
+    pulled += [(1 - own.direction) * shown[i] + own.direction * sum(shown[i + 1 : i + 2]) for i in range(1, k)]
+    return _mixed(_all_on(0 if own.position == "first" else k - 1, k), pulled, own.position_bias)
+
+
+def _all_on(option: int, k: int) -> list[float]:
+    return [float(i == option) for i in range(k)]
+
+
+def _mixed(a: Sequence[float], b: Sequence[float], share: float) -> list[float]:
+    """Return `share` of a and the rest of b."""
+    return [share * x + (1 - share) * y for x, y in zip(a, b, strict=True)]
+
+
+def _stating(shares: Sequence[float], name: str) -> ModelResponse:
+    """Return the response that states a percentage for each option shown."""
+    percent = {LETTERS[i]: round(100 * share, 2) for i, share in enumerate(shares)}
+    return ModelResponse(orjson.dumps(percent).decode(), finish_reason="stop", provider_model=name)
+
+
 def _in_words(request: ModelRequest, position: int, name: str, *, line: int | None = None) -> ModelResponse:
     """Return the response that gives the option at a position, in the form that the prompt asks for."""
     if line is not None:
@@ -260,8 +310,7 @@ def _in_words(request: ModelRequest, position: int, name: str, *, line: int | No
             text = request.options[position]
             logprobs = [math.log(share) for share in shares]
         case "verbalized":
-            percent = {LETTERS[i]: round(100 * share, 2) for i, share in enumerate(shares)}
-            text = orjson.dumps(percent).decode()
+            return _stating(shares, name)
         case _:
             text = request.options[position]
     return ModelResponse(text, option_logprobs=logprobs, finish_reason="stop", provider_model=name)
@@ -284,6 +333,8 @@ def described(own: SimulatedOptions) -> str:
     said += [f"{_percent(r)} for {group} ({d})" for d, by in own.accuracy_by.items() for group, r in by.items()]
     if own.without_persona is not None:
         said.append(f"{_percent(own.without_persona)} without a person")
+    if own.group_accuracy is not None:
+        said.append(f"{_percent(own.group_accuracy)} of what it states for groups is people's shares")
     if own.refusals or own.refusals_by:
         said.append(f"refuses {_percent(own.refusals)}")
         said += [
@@ -291,6 +342,8 @@ def described(own: SimulatedOptions) -> str:
         ]
     if own.position_bias:
         said.append(f"takes the {own.position} option in {_percent(own.position_bias)}")
+    if own.direction:
+        said.append(f"is pulled one place towards the option shown first in {_percent(own.direction)}")
     if own.noise:
         said.append(f"answers by chance in {_percent(own.noise)}")
     if own.flattening:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from mpta_pipeline.core.described_groups import covers
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.metrics.estimators.fidelity import fidelity_estimates
 from mpta_pipeline.metrics.estimators.influence import Influences
@@ -12,7 +13,6 @@ from mpta_pipeline.metrics.estimators.panel_gain import panel_gain
 from mpta_pipeline.metrics.metric import METRICS, Metric
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.answer_distributions import Cells, make_cells
-from mpta_pipeline.metrics.samples.published_polls import covers
 from mpta_pipeline.metrics.samples.survey_answers import View, stacked
 from mpta_pipeline.metrics.statistics import distances
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, dense, distinct, ratio, sums

@@ -18,7 +18,7 @@ ROW_DIMENSIONS = row_dimensions.NAMES
 # Prefix of user-defined columns in our frames, so that a trait may have any name, such as `score` or `weight`.
 TRAIT = "trait:"
 # The survey's sampling design: columns of GROUPS that are not dimensions.
-DESIGN = ("sample", "stratum", "psu")
+DESIGN = ("sample", "sample_wave", "stratum", "psu")
 # Name of the column with each person's sampling unit.
 UNIT = "sampled_with"
 

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.statistics.arrays import Floats, Ints
 
 EVERYBODY = "all"
 # Column with the number of each row's entry in the poll, −1 for none.
 ENTRY = "poll_entry"
-# Dimensions whose groups consist of whole samples. A poll has no answers of other groups.
-OF_SAMPLES = ("country", "country_group", "cultural_zone")
 
 
 @dataclass(frozen=True)
@@ -54,11 +51,6 @@ class Polls:
         rows = rows.join(known, on=["item_id", "sample"], how="left", maintain_order="left")
         rows = rows.join(everybody, on="item_id", how="left", maintain_order="left")
         return rows.select(pl.coalesce("entry", "of_all").fill_null(-1).cast(pl.Int64).alias(ENTRY)).to_series()
-
-
-def covers(dimension: str) -> bool:
-    """Whether a poll has the answers of a dimension's groups."""
-    return all(base in OF_SAMPLES for base in g.bases(dimension))
 
 
 def polls_of(items: pl.DataFrame | None) -> Polls | None:

@@ -11,7 +11,7 @@ from mpta_pipeline import metrics
 from mpta_pipeline import report as domain
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.arms import of_control
-from mpta_pipeline.core.described_groups import of_people
+from mpta_pipeline.core.described_groups import of_groups, of_people
 from mpta_pipeline.core.multiverse import is_variant
 from mpta_pipeline.core.storage import shared, write_text
 from mpta_pipeline.pipeline.inputs import Inputs
@@ -64,7 +64,17 @@ def report(inputs: Inputs) -> Output:
         "scores",
         "people_shares",
     )
-    frames = {name: inputs.stacked(name, _shown.get(name)) for name in names}
+    about_groups: list[pl.DataFrame] = []
+
+    def about_people(part: pl.DataFrame) -> pl.DataFrame:
+        """Answers about persons. Those about described groups are nobody's; they are kept apart."""
+        own = _own(part)
+        about_groups.append(of_groups(own).select(_OF_GROUPS))
+        return _as_asked(own)
+
+    shown = {"items": _own, "scores": about_people}
+    frames = {name: inputs.stacked(name, shown.get(name)) for name in names}
+    frames["group_replies"] = pl.concat(about_groups) if about_groups else frames["scores"].select(_OF_GROUPS).clear()
     frames |= {name: inputs.table(name) for name in _WHOLE}
     frames["model_comparison"] = inputs.table("model_comparison")
     frames["models"] = inputs.table("models")
@@ -127,9 +137,9 @@ def _own(part: pl.DataFrame) -> pl.DataFrame:
     return part.clear() if any(is_variant(str(part.item(0, name))) for name in names) else part
 
 
-# Answers about described groups are nobody's; the estimates have what follows from them.
-_shown = {"items": _own, "scores": lambda part: _own(_as_asked(part))}
 _WHOLE = ("configurations", "specification_curve", "multiverse_findings", "factor_moves", "variance_budget", "power")
+_OF_GROUPS = ("model", "task", "survey", "respondent_id", "item_id", "status", "unparsed_reason")
+"""Columns of answers about described groups that the report counts."""
 _RECORDED = ("harmonized_wave", "responses")
 """Tables whose records hold warnings and failures of the run."""
 _TOKENS = (

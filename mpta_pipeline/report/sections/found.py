@@ -60,10 +60,10 @@ TEMPLATE = """\
   {% endif %}
   {% if c.ladder %}<div class="scroll" role="group" tabindex="0" aria-label="The ladder of rivals">
   <table>
-    <caption>Everything that foretells people's answers, for everyone, on the same people and questions. The table <code>rivals</code> has it by group and question.</caption>
+    <caption>Everything that foretells people's answers, for everyone, on the same people and questions. The table <code>rivals</code> has it by group and question.{% if c.polled %} People are a published poll: its shares are known, of everyone and by country, and no single person's answers. So nothing can be said about other groups, about single persons, or about the wave before.{% endif %}</caption>
     <thead><tr><th scope="col">Rival</th><th scope="col" class="n">Distance from people</th><th scope="col" class="n">Right about a person</th><th scope="col" class="n">Questions</th></tr></thead>
     <tbody>
-    {% for row in c.ladder %}<tr><th scope="row">{{ words.opening(words.RIVALS[row.rival]) }}{% if row.note %} <span class="sub">{{ row.note }}</span>{% endif %}</th><td class="n">{{ words.number(row.distance, share=True) }}</td><td class="n">{{ words.number(row.accuracy, share=True) }}</td><td class="n">{{ words.count(row.n_items) }}</td></tr>
+    {% for row in c.ladder %}<tr><th scope="row">{{ words.opening(row.title) }}{% if row.note %} <span class="sub">{{ row.note }}</span>{% endif %}</th><td class="n">{{ words.number(row.distance, share=True) }}</td><td class="n">{{ words.number(row.accuracy, share=True) }}</td><td class="n">{{ words.count(row.n_items) }}</td></tr>
     {% endfor %}
     </tbody>
   </table>
@@ -266,12 +266,14 @@ class RivalCard:
     cite: str
     trace: str
     ladder: Sequence[Mapping[str, Any]]
+    polled: bool
 
 
 def rival_card(report: Report, r: Rivalry) -> RivalCard:
     """How a panel compares with asking once about each group, in words."""
     said, everyone = rival_sentence(report, r), r.everyone
     rows: list[intervals.Row] = []
+    ladder = _ladder(report, r)
     sure = f"{phrases.count(len(r.groups))} groups, judged by interval and q ≤ {report.level:g}"
     if everyone is not None:
         # The interval is that of the difference, drawn from the distance of asking once.
@@ -302,7 +304,8 @@ def rival_card(report: Report, r: Rivalry) -> RivalCard:
         cite=f"“{said}.” Estimate {key or r.anchor}, model {report.labels.model(r.model)}, task {report.labels.task(r.task)}, "
         f"study {report.study.name}{source}; mpta_pipeline {report.version}.",
         trace=key,
-        ladder=_ladder(report, r),
+        ladder=ladder,
+        polled=bool(ladder) and all(row["n_people"] is None for row in ladder),
     )
 
 

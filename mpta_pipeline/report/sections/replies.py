@@ -34,6 +34,20 @@ TEMPLATE = """\
 {{ replies(rest, "Replies for everyone under the other conditions.") }}
 </details>
 {% endif %}
+{% if described %}
+<div class="scroll" role="group" tabindex="0" aria-label="Replies about described groups">
+<table>
+  <caption>Replies about described groups (condition <code>group</code>). <b>Readable</b>: the reply gives a number for each option, and the numbers sum to 100. Only these are compared with the personas; where many are missing, the verdicts rest on the groups and questions that are left.</caption>
+  <thead><tr><th scope="col">Model · task · survey</th><th scope="col" class="n">Groups</th><th scope="col" class="n">Questions</th><th scope="col" class="n">Replies</th><th scope="col" class="n">Readable</th><th scope="col" class="n">Refused</th><th scope="col" class="n">Failed</th><th scope="col">Unreadable because</th></tr></thead>
+  <tbody>
+  {% for r in described %}
+  <tr><th scope="row">{{ labels.model(r.model) }} · {{ labels.task(r.task) }} · {{ labels.survey(r.survey) }}</th><td class="n">{{ words.count(r.groups) }}</td><td class="n">{{ words.count(r.questions) }}</td><td class="n">{{ words.count(r.replies) }}</td>
+    <td class="n">{{ words.number(r.ok, share=True) }}</td><td class="n">{{ words.number(r.refused, share=True) }}</td><td class="n">{{ words.number(r.error, share=True) }}</td><td>{{ r.because or words.NOTHING }}</td></tr>
+  {% endfor %}
+  </tbody>
+</table>
+</div>
+{% endif %}
 {% if of_groups %}
 <details>
 <summary>Replies by subgroup: the groups with the fewest readable ones</summary>
@@ -107,6 +121,7 @@ def data(report: Report) -> Mapping[str, Any]:
         "turned": any("scale_direction" in row["rates"] for row in report.reliability),
         "first": [row for row in report.reliability if row["condition"] == lead],
         "rest": [row for row in report.reliability if row["condition"] != lead],
+        "described": about_groups(report),
         "unreadable": unread_by_model(report),
         "of_groups": of_groups[:SHOWN_MODELS],
         "hidden_models": len(of_groups) > SHOWN_MODELS,
@@ -129,6 +144,31 @@ def unread_by_model(report: Report) -> list[dict[str, Any]]:
     rank = {model: i for i, model in enumerate(report.models)}
     rows = counts.filter(pl.col("unread") > 0).to_dicts()
     return sorted(rows, key=lambda row: (rank.get(row["model"], len(rank)), row["model"]))
+
+
+def about_groups(report: Report) -> list[dict[str, Any]]:
+    """One row per model, task and survey whose groups were asked about: replies, their statuses, why none is read."""
+    replies = report.frames.get("group_replies")
+    if replies is None or replies.is_empty():
+        return []
+    status, reason = pl.col("status"), pl.col("unparsed_reason")
+    counts = replies.group_by("model", "task", "survey").agg(
+        pl.col("respondent_id").n_unique().alias("groups"),
+        pl.col("item_id").n_unique().alias("questions"),
+        pl.len().alias("replies"),
+        *((status == name).mean().alias(name) for name in ("ok", "refused", "unparsed", "error")),
+        reason.filter(status == "unparsed").value_counts(sort=True).alias("reasons"),
+    )
+    rank = {model: i for i, model in enumerate(report.models)}
+    rows = sorted(
+        counts.iter_rows(named=True),
+        key=lambda row: (rank.get(row["model"], len(rank)), row["model"], row["task"], row["survey"]),
+    )
+    said = [[(phrases.UNPARSED.get(r["unparsed_reason"], ""), r["count"]) for r in row["reasons"]] for row in rows]
+    return [
+        row | {"because": ", ".join(f"{why.lower()} {phrases.count(n)}" for why, n in why_not)}
+        for row, why_not in zip(rows, said, strict=True)
+    ]
 
 
 def by_subgroup(report: Report, condition: str) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -230,6 +270,11 @@ def _why(notes: Mapping[str, Any]) -> str:
 def unreadable(report: Report) -> list[str]:
     """A warning for each model, task and survey with too few readable replies."""
     cells: dict[tuple[str, str, str], list[str]] = {}
+    for row in about_groups(report):
+        replied = row["ok"] + row["refused"] + row["unparsed"]
+        if replied > 0 and row["ok"] / replied < report.study.least_readable:
+            said = f"{phrases.number(row['ok'] / replied, share=True)} about described groups"
+            cells.setdefault((row["model"], row["task"], row["survey"]), []).append(said)
     for row in report.reliability:
         rate = row["rates"].get("parse_rate")
         if rate is not None and rate.estimate is not None and rate.estimate < report.study.least_readable:
