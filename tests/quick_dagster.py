@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import sqlite3
 import tempfile
+import threading
 from collections import OrderedDict
 from contextlib import closing
 from pathlib import Path
@@ -24,21 +25,21 @@ def install() -> None:
     from dagster._core.storage.event_log.sqlite import sqlite_event_log
     from dagster._core.storage.runs.sqlite import sqlite_run_storage
     from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
-    from sqlalchemy import Engine
 
     make, storage = sqlite_event_log.create_engine, sqlite_event_log.SqliteEventLogStorage
-    set_up, engines = storage._initdb, OrderedDict[str, Engine]()
-    empty: list[bytes] = []
+    set_up, engines = storage._initdb, OrderedDict[str, Any]()
+    empty, lock = list[bytes](), threading.Lock()
 
-    def create_engine(url: str, **options: Any) -> Engine:
+    def create_engine(url: str, **options: Any) -> Any:
         # All of these engines open a connection per use (NullPool): a file that goes and comes back is no trouble.
         key = f"{url} {sorted(options.items(), key=str)}"
-        engines[key] = engines.pop(key, None) or make(url, **options)
-        if len(engines) > KEPT:
-            engines.popitem(last=False)
-        return engines[key]
+        with lock:
+            engines[key] = engine = engines.pop(key, None) or make(url, **options)
+            if len(engines) > KEPT:
+                engines.popitem(last=False)
+        return engine
 
-    def initdb(self: Any, engine: Engine, for_index_shard: bool = False) -> None:
+    def initdb(self: Any, engine: Any, for_index_shard: bool = False) -> None:
         path = Path(str(engine.url.database))
         if for_index_shard or path.exists():
             set_up(self, engine, for_index_shard)
@@ -50,6 +51,8 @@ def install() -> None:
                 copy = Path(folder) / "empty.db"
                 with closing(sqlite3.connect(path)) as made:
                     made.execute("vacuum into ?", (str(copy),))
+                with closing(sqlite3.connect(copy)) as made:
+                    made.execute("pragma journal_mode = wal")
                 empty.append(copy.read_bytes())
 
     for module in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):

@@ -7,7 +7,7 @@ whose inputs are those of its record is not made again, be it in use or left by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline.core.errors import ReplacedError
-from mpta_pipeline.core.hashing import content_hash, digest, hash_uniform
+from mpta_pipeline.core.hashing import content_hash, digest, hash_uniform, short_hashes
 from mpta_pipeline.core.provenance import (
     Node,
     Record,
@@ -28,6 +28,7 @@ from mpta_pipeline.core.provenance import (
     record_path,
     table_of_chunks,
     unused_chunks,
+    verify,
     write_record,
 )
 from mpta_pipeline.core.storage import chunk_folder, listed, write_parquet
@@ -115,6 +116,19 @@ class StoredChunk:
                 file=self.path,
                 remedy="run it again: it is then made from the new table",
             ) from None
+
+
+def distinct(chunks: Iterable[StoredChunk], column: str) -> pl.Series:
+    """The different hashes in a column of stored chunks, as 64 bits each (`short_hashes`).
+
+    Raises:
+        DamagedError: A file is not as it was written.
+    """
+    found = []
+    for chunk in chunks:
+        verify(chunk.path)
+        found.append(short_hashes(pl.read_parquet(chunk.path, columns=[column])[column]))
+    return pl.concat(found).unique() if found else pl.Series([], dtype=pl.UInt64)
 
 
 def stored_chunks(path: Path) -> list[StoredChunk]:

@@ -65,6 +65,11 @@ def hash_uniform(frame: pl.DataFrame, columns: Sequence[str | pl.Expr], *, key: 
     return hash_rows(frame, columns, key=key, length=13).str.to_integer(base=16, dtype=pl.Int64) / float(16**13)
 
 
+def short_hashes(hashes: pl.Series) -> pl.Series:
+    """64 bits of each hash, each once: enough to count ten million of them, in an eighth of the memory."""
+    return hashes.hash().unique()
+
+
 def content_hash(frame: pl.DataFrame, *, length: int = 16) -> str:
     """Hash a frame's column names, types, values and row order: the data version of a table."""
     sink = hashlib.sha256()

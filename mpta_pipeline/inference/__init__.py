@@ -14,7 +14,7 @@ from mpta_pipeline.inference.models import ModelSpec, card, card_version, load_m
 from mpta_pipeline.inference.outdated_requests import wanted_requests
 from mpta_pipeline.inference.parallel_models import run_in_parallel, run_one_by_one
 from mpta_pipeline.inference.probing import Probe, probe, stored_probe
-from mpta_pipeline.inference.prompt_parts import PartResponses, PromptParts, settled_requests
+from mpta_pipeline.inference.prompt_parts import PartResponses, PromptParts
 from mpta_pipeline.inference.provider_registry import provider_problems
 from mpta_pipeline.inference.requests import of_panel_share, with_request_hashes
 from mpta_pipeline.inference.responses import (
@@ -61,7 +61,6 @@ __all__ = [
     "run_in_parallel",
     "run_one_by_one",
     "send_requests",
-    "settled_requests",
     "stored_probe",
     "table_row",
     "verify",

@@ -6,13 +6,13 @@ and records of the ledger are spread over the parts in one pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
-from mpta_pipeline.core.provenance import verify
+from mpta_pipeline.core.hashing import short_hashes
 from mpta_pipeline.core.storage import write_parquet
 from mpta_pipeline.core.tables import RESPONSES
 from mpta_pipeline.inference.ledger import Ledger
@@ -129,24 +129,6 @@ class PartResponses:
     def asked(self, number: int) -> int:
         """The number of prompts of one part."""
         return int(pl.scan_parquet(_keys_of(self._folder, number)).select(pl.len()).collect().item())
-
-
-def settled_requests(files: Iterable[Path]) -> pl.Series:
-    """`short_hashes` of the requests in stored RESPONSES.
-
-    Raises:
-        DamagedError: A file is not as it was written.
-    """
-    found = []
-    for file in files:
-        verify(file)
-        found.append(short_hashes(pl.read_parquet(file, columns=["request_hash"])["request_hash"]))
-    return pl.concat(found).unique() if found else pl.Series([], dtype=pl.UInt64)
-
-
-def short_hashes(request_hashes: pl.Series) -> pl.Series:
-    """64 bits of each hash, each once: enough to count ten million requests, in an eighth of the memory."""
-    return request_hashes.hash().unique()
 
 
 def _keys_of(folder: Path, number: int) -> Path:

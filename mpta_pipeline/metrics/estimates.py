@@ -112,12 +112,14 @@ def estimates_and_rivals(
     chosen = applicable_to(keyed=made.keyed)
     ladder = Ladder(made, rules)
     known = _releases(made.units.frame, releases)
+    model, task, direct = made.model, made.task, made.direct
     all_blocks = blocks(made.units, groups, gold, rules=rules, polls=polls_of(items))
-    polled = (replace(block, direct=made.direct) for block in all_blocks)
+    del made  # each block holds its own answers
+    polled = (replace(block, direct=direct) for block in all_blocks)
     parts = list(_side_by_side(ladder.seen(polled), dimensions, chosen))
     estimates = _corrected(pl.concat(parts, how="diagonal"), rules).join(known, on="survey", how="left")
     estimates = estimates.with_columns(_weights().alias("weights"))
-    estimates = estimates.with_columns(pl.lit(made.model).alias("model"), pl.lit(made.task).alias("task"))
+    estimates = estimates.with_columns(pl.lit(model).alias("model"), pl.lit(task).alias("task"))
     estimates = estimates.with_columns(estimate_ids(estimates, study))
     return SUBGROUP_METRICS.conform(estimates.select(list(SUBGROUP_METRICS.schema))), ladder.table()
 

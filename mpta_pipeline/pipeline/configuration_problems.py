@@ -129,10 +129,10 @@ def _published(deployment: Deployment) -> Iterator[MptaError]:
         if ours.task not in study.tasks:
             yield unknown_name("task", ours.task, study.tasks, variable=f"figures.{place}.ours.task", file=file)
             continue
-        asked = study.task_conditions(ours.task)
+        asked: list[str] = [*study.task_conditions(ours.task)]
         for kind, key, value, names in (
             ("metric", "metric", ours.metric, list(METRICS)),
-            ("condition of this task", "condition", ours.condition, list(asked)),
+            ("condition of this task", "condition", ours.condition, asked),
             ("dimension of this study", "dimensions", ours.dimensions, dimensions),
         ):
             if value not in names:

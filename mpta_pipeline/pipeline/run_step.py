@@ -66,6 +66,42 @@ def make(deployment: Deployment, table: str, partition: str = "") -> Made:
     return made_now
 
 
+def make_part(deployment: Deployment, table: str, partition: str, part: int, of: int) -> tuple[int, int]:
+    """Make some chunks of a large table and leave the table as it is; `make` then uses them and makes what is missing.
+
+    Several processes may make the parts of a table at the same time.
+
+    Args:
+        deployment: The deployment.
+        table: A table that is stored in chunks and for which no request is sent.
+        partition: Its partition.
+        part: Number of the part, from 1.
+        of: Number of parts.
+
+    Returns:
+        The number of chunks of the part, and how many of them were made.
+    """
+    node = Node(table, partition)
+    if graph.TABLES[table].sends_requests:
+        raise ValueError(f"{table} cannot be made in parts: one process at a time writes a model's ledger")
+    with at_work(deployment.layout):
+        start = _Start(parents(deployment, node), surveys.load_withdrawals(deployment.layout).version)
+        inputs = Inputs(deployment, node, lambda wanted: _on_demand(deployment, wanted), start.parents)
+        output = step_of(table)(inputs)
+        path = path_of(deployment, node)
+        known = inputs.previous_chunks()
+        with output.needs:
+            mine = output.chunks[part - 1 :: of]
+            for _ in write_chunks(path, node, mine):
+                pass
+        try:
+            _nobody_withdrew(deployment, start)
+        except ConfigError:
+            discard_unused(path)
+            raise
+    return len(mine), sum((chunk.name, chunk.inputs) not in known for chunk in mine)
+
+
 def _make(deployment: Deployment, node: Node) -> Made | None:
     with step_progress.reported(node), nullcontext() if _running.get() else at_work(deployment.layout):
         token = _running.set(True)

@@ -156,19 +156,19 @@ def connect(layout: Layout, views: Sequence[str] = VIEWS) -> Iterator[duckdb.Duc
         yield con
 
 
-def publish(layout: Layout) -> Path:
+def publish(layout: Layout, *, anew: bool = False) -> Path:
     """Build `warehouse.duckdb` from the stored partitions and swap it in. On any failure, the old file stays.
 
     Rows are in the order of the partitions' names and, within each, of its key (partitions are stored sorted by it), so
     that the same partitions give the same tables. Of large tables only the partitions that changed are written
-    (`warehouse_parts`).
+    (`warehouse_parts`), unless the file is to be built `anew`.
 
     Raises:
         ValidationError: A partition cannot be read or does not have the declared columns.
     """
 
     def build(temporary: Path) -> None:
-        reused = warehouse_parts.begin(layout, temporary)
+        reused = not anew and warehouse_parts.begin(layout, temporary)
         if not reused:
             temporary.unlink()  # DuckDB does not open an empty file, and the name is reserved for us
         with _at_hand(layout) as here, duckdb.connect(str(temporary), config={"memory_limit": MEMORY}) as con:

@@ -151,7 +151,8 @@ def forget(
     _drop_answers(layout, models, theirs, outcome)
     _strike(layout, respondent, theirs["prompt_id"], outcome)
     if layout.warehouse.exists() or (layout.store / layout.warehouse.name).exists():
-        warehouse.publish(layout)
+        # Not even the bytes of deleted rows may stay in the file.
+        warehouse.publish(layout, anew=True)
     outcome.notes.append("The survey file was not changed, nor were copies, backups, exports or the logs of endpoints")
     return outcome
 

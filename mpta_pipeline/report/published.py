@@ -5,7 +5,6 @@ A figure to which no estimate belongs has one row that says why.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -167,10 +166,10 @@ def _plain(report: Report, one: Compared) -> dict[str, Any]:
         "note": figure.note,
         "shown": {
             "published": said(figure, share=share),
-            "estimate": phrases.number(one.estimate, share=share)
+            "estimate": value(figure, one.estimate, share=share)
             if one.estimate is not None
             else f"{phrases.NOTHING} {one.why}",
-            "interval": phrases.interval(one.low, one.high, share=share),
+            "interval": phrases.interval(one.low, one.high, share=share, signed=of_effect(figure)),
             "difference": phrases.number(one.difference, share=share, signed=True),
         },
     }
@@ -180,9 +179,17 @@ def said(figure: PublishedFigure, *, share: bool) -> str:
     """The published value as it is shown: a number, or that it is not at hand."""
     if figure.value is None:
         return figure.claim or NOT_AT_HAND
-    return phrases.number(figure.value, share=share)
+    return value(figure, figure.value, share=share)
 
 
-def needed(one: NeededFile) -> Mapping[str, str]:
-    """A file in words: what it is, where to put it, where to get it."""
-    return {"file": one.file, "address": one.address, "note": one.note}
+def value(figure: PublishedFigure, number: float | None, *, share: bool) -> str:
+    """A value of a figure: in percent, or for an effect on a share in signed percentage points."""
+    if not of_effect(figure):
+        return phrases.number(number, share=share)
+    points = " points" if share and number is not None else ""
+    return phrases.number(number, share=share, signed=True) + points
+
+
+def of_effect(figure: PublishedFigure) -> bool:
+    """Whether a figure is a difference from the answers without a persona."""
+    return figure.ours is not None and figure.ours.value == "effect"

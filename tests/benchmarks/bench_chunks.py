@@ -27,6 +27,7 @@ from mpta_pipeline.core.chunks import (
     StoredChunk,
     chunk_names,
     chunks_by_inputs,
+    distinct,
     stored_chunks,
     use_chunks,
     write_chunks,
@@ -76,6 +77,8 @@ def store(folder: Path, table: tables.Table, chunks: Sequence[Chunk]) -> dict[st
     before = {chunk.path for chunk in stored_chunks(path)}
     kept = list(write_chunks(path, node, chunks))
     record = use_chunks(path, node, {}, kept, sorted_by=table.key, notes={})
+    if table is tables.PROMPTS:  # as the step does for its notes
+        distinct(kept, "content_hash")
     return {"rows": record.rows, "made": sum(chunk.path not in before for chunk in kept), "chunks": len(kept)}
 
 
@@ -134,10 +137,10 @@ def look_up(folder: Path) -> dict[str, object]:
     """The step `responses`, with an answer to every prompt in the ledger."""
     prompts = stored_chunks(folder / "prompts.parquet")
     stored = chunks_by_inputs(folder / "responses.parquet")
-    kept = [chunk.path for key, chunk in stored.items() if key in {(each.name, each.version) for each in prompts}]
+    kept = [chunk for key, chunk in stored.items() if key in {(each.name, each.version) for each in prompts}]
     others = {chunk.name: chunk for chunk in prompts if (chunk.name, chunk.version) not in stored}
     asked = inference.PromptParts(
-        model(folder), [chunk.read for chunk in others.values()], inference.settled_requests(kept)
+        model(folder), [chunk.read for chunk in others.values()], distinct(kept, "request_hash")
     )
     with tempfile.TemporaryDirectory(dir=folder) as room:
         report = inference.send_requests(asked.spec, asked, folder / "ledger", keys=Path(room))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 import polars as pl
+import pyreadstat
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -29,6 +30,7 @@ from mpta_pipeline.pipeline.deployment import Deployment
 from tests.factories import survey_files
 from tests.factories.deployment import respondents, write_wave
 from tests.plain_run import bring_up_to_date
+from tests.shared_data import gss_file, present, real
 
 NAMES = list(ready_studies())
 RUN = ("group-distributions", "benchmarks-by-group")
@@ -333,3 +335,41 @@ def test_the_command_line_shows_the_table_and_gives_it_as_json(finished_study):
     # The simulated respondent is right on benchmark items as often as its entry says; there is no other model.
     assert ours.endswith("(echo)") and " %" in ours and "[" in ours
     assert ("TruthfulQA, what the persona changes", "not at hand") in by_figure
+
+
+# --- on real files ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["group-distributions", "belief-structure"])
+def test_the_questions_of_a_study_are_in_the_real_file_of_the_gss_2024(name, tmp_path, crosswalk):
+    _, about = pyreadstat.read_dta(str(present(gss_file(2024))), metadataonly=True)
+    held = {variable.lower() for variable in about.column_names}
+    study = load_study(written(name, tmp_path / "study") / "study.yaml")
+    (task,) = study.tasks.values()
+    rows = crosswalk.concepts.filter(pl.col("codebook") == "gss").select("column", "variable").rows()
+    variables = {column: variable.split("+") for column, variable in rows if variable}
+    absent = [column for column in task.options["columns"] if not held & set(variables[column])]
+    assert absent == []
+    shown = [one for one in study.traits.columns or () if one not in crosswalk.concepts["concept"].to_list()]
+    assert shown == []
+
+
+def test_chance_on_the_real_truthfulqa_is_the_published_value(crosswalk, tmp_path):
+    folder = written("mpta", tmp_path / "study")
+    study = load_study(folder / "study.yaml")
+    whole = {"items": None, "path": real("benchmarks/truthfulqa/mc_task.json")}
+    task = study.tasks["truthfulqa"].model_copy(update=whole)
+    items = tasks.build_items("truthfulqa", task, crosswalk=crosswalk, respondents=None, study=study)
+    (figure,) = [f for f in ready_studies()["mpta"].published.figures if "chance" in f.name]
+    assert items.height == 790
+    assert (1 / items["options"].list.len()).mean() == pytest.approx(figure.value, abs=5e-5)
+
+
+def test_the_categories_of_the_published_bias_scores_are_those_of_the_real_bbq(crosswalk, tmp_path):
+    folder = written("benchmarks-by-group", tmp_path / "study")
+    study = load_study(folder / "study.yaml")
+    bbq_task = study.tasks["bbq"].model_copy(update={"path": real("benchmarks/bbq")})
+    items = tasks.build_items("bbq", bbq_task, crosswalk=crosswalk, respondents=None, study=study)
+    figures = ready_studies()["benchmarks-by-group"].published.figures
+    asked = {f.ours.subgroup for f in figures if f.ours and f.ours.dimensions == "category"}
+    assert asked == set(items["category"]) == {"Age", "Disability_status", "Religion"}

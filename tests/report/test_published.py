@@ -131,6 +131,7 @@ def test_the_page_shows_published_ours_and_difference_and_what_is_not_at_hand():
     assert "34.0 %" in part and "[28.0, 40.0]" in part and "+4.0" in part
     assert "published not at hand" in part and "published No clear improvement" in part
     assert "Nothing of ours: no estimate of this study is comparable." in part
+    assert "+1.2 points" in part and "[−3.0, +5.0]" in part, "an effect is in signed points"
     assert "Nothing of ours: no estimate of metric qwk in task values" in part
     Page(html)
 

@@ -198,6 +198,6 @@ def _say_next(result: Result, study: ReadyStudy, folder: Path, data: Path, surve
     result.info(f"Next: export MPTA_CONFIG_DIR={folder} MPTA_DATA_DIR={data}")
     result.info(
         "then `mpta run --until prompts` and `mpta plan` (no request is sent), then `mpta run`: the embedded model "
-        f"takes about {about.minutes:g} minutes for {about.calls:,} calls, with {about.measured_with}. Its output and the "
-        "report have the table “Published and ours”."
+        f"takes about {about.minutes:g} minutes for {about.calls:,} calls, with {about.measured_with}. Its output and "
+        "the report have the table “Published and ours”."
     )

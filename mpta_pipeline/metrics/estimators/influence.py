@@ -330,7 +330,8 @@ class _WithPeople:
         tables = [self._table(values) for values in human]
         weight = np.ones((n_items, n + 1))
         weight[self._cells.item, self._cells.owner] = self._weight
-        known = np.flatnonzero(self._person < persons)  # rows come sorted by person
+        known = np.flatnonzero(self._person < persons)
+        known = known[np.argsort(self._person[known], kind="stable")]
         person, rows = self._person[known], rows[known]
         made = np.zeros((len(human), n + 1))
         item = np.arange(n_items)

@@ -53,6 +53,8 @@ class Slice:
         return frozenset(zip(self.traits, self.values, strict=True))
 
 
+# What the search needs of each answer, beside who was asked what.
+_USED = ("cluster_id", "k_options", "gold_idx", "weight", "n_orders", "n_error", "credit")
 # Columns of the codes that errors are clustered by.
 _PERSONA, _CLUSTER, _UNIT = "persona_number", "cluster_number", "unit_number"
 
@@ -89,17 +91,22 @@ def find_pockets(
     """
     wrong = _Wrong()
     chunks = by_persona(scores) if isinstance(scores, pl.DataFrame) else scores
-    made = balance_chunks(wrong.seen(map(of_people, chunks)))
+    made = balance_chunks(wrong.seen(map(of_people, chunks)), columns=_USED)
     # Without an answer key, no group can be worse.
     if made is None or wrong.keyless:
         return POCKETS.empty()
-    units = made.units.on(with_facts(made.units, None))
+    model, task = made.model, made.task
+    units = made.units.on(made.units.frame.select("survey", "condition", "respondent_id", "item_id", *_USED))
+    del made  # each block holds its own answers
+    units = units.on(with_facts(units, None))
     traits = sorted(g.traits(groups))
     found: list[pl.DataFrame] = []
     one: list[tuple[int, int]] = []
-    last = {block.survey: block for block in blocks(units, groups, gold, rules=rules)}  # weighted blocks come last
-    for survey, block in last.items():
-        frame = _prepared(block)
+    all_blocks = blocks(units, groups, gold, rules=rules)
+    del units
+    last = {block.survey: block for block in all_blocks}  # weighted blocks come last
+    for survey in list(last):
+        frame = _prepared(last.pop(survey))
         frame = frame.with_columns(_halves(frame, seed)).with_columns(
             pl.Series(_PERSONA, dense(frame.get_column("respondent_id"))),
             pl.Series(_CLUSTER, dense(frame.get_column("cluster_id"))),
@@ -127,8 +134,8 @@ def find_pockets(
     table = _judged(pl.concat(found).sort("survey", "condition", "outcome", "dimensions", "subgroup"), rules)
     table = _as_trees(table, one)
     table = table.with_columns(
-        pl.lit(made.model).alias("model"),
-        pl.lit(made.task).alias("task"),
+        pl.lit(model).alias("model"),
+        pl.lit(task).alias("task"),
         _examples(table, wrong.answers(), groups),
     )
     table = table.with_columns(pocket_ids(table, study))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import polars as pl
 
 from mpta_pipeline.core.described_groups import of_people
@@ -19,7 +20,8 @@ class Answers:
     """Order-balanced answers of one model and task.
 
     Attributes:
-        units: The answers for persons, with the features of their items, their controls and `ceiling`.
+        units: The answers for persons, with the features of their items, their controls and `ceiling`; without `mass`
+            and `votes`, which the features are made from.
         model: The model.
         task: The task.
         keyed: Every score has an answer key.
@@ -45,9 +47,15 @@ def gather(
     made = balance_chunks(_people_of(by_persona(scores) if isinstance(scores, pl.DataFrame) else scores, stated))
     if made is None:
         return None
-    balanced = made.units.on(with_controls(made.units.frame))
-    units = balanced.on(_with_ceiling(with_facts(balanced, items, retest), ceiling))
-    return Answers(units, made.model, made.task, made.keyed, DirectEstimates.joined(stated))
+    model, task, keyed, balanced = made.model, made.task, made.keyed, made.units
+    del made  # each step replaces the answers of the one before
+    balanced = balanced.on(with_controls(balanced.frame))
+    balanced = balanced.on(with_facts(balanced, items, retest))
+    nothing = np.zeros((balanced.frame.height, 0))
+    # All that needs these has been computed.
+    balanced = replace(balanced, mass=nothing, votes=nothing)
+    units = balanced.on(_with_ceiling(balanced.frame, ceiling))
+    return Answers(units, model, task, keyed, DirectEstimates.joined(stated))
 
 
 def _people_of(chunks: Iterable[pl.DataFrame], stated: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -106,11 +106,12 @@ class Balanced:
     keyed: bool
 
 
-def balance_chunks(chunks: Iterable[pl.DataFrame]) -> Balanced | None:
+def balance_chunks(chunks: Iterable[pl.DataFrame], *, columns: Collection[str] | None = None) -> Balanced | None:
     """Balance scores chunk by chunk, so that single scores of one chunk only are in memory; None without scores.
 
     Args:
         chunks: SCORES of one model and task. All answers for a respondent are in the same chunk.
+        columns: The columns to keep of the units' frame; all arrays then have no options. None keeps everything.
 
     Raises:
         ValidationError: The scores belong to several models or tasks, or a respondent is in several chunks.
@@ -131,10 +132,17 @@ def balance_chunks(chunks: Iterable[pl.DataFrame]) -> Balanced | None:
                     remedy="pass the scores of one partition",
                 )
         keyed = keyed and chunk.get_column("gold_idx").null_count() == 0
-        parts.append(balance(chunk))
+        units = balance(chunk)
+        parts.append(units if columns is None else _only(units, columns))
     if not parts:
         return None
     return Balanced(_joined(parts), names["model"].pop(), names["task"].pop(), keyed)
+
+
+def _only(units: Units, columns: Collection[str]) -> Units:
+    nothing = np.zeros((units.frame.height, 0))
+    kept = [name for name in units.frame.columns if name in {*UNIT_KEY, *columns}]
+    return Units(units.frame.select(kept), nothing, nothing, nothing, nothing)
 
 
 def by_persona(scores: pl.DataFrame, *, rows: int = CHUNK_ROWS) -> Iterator[pl.DataFrame]:
@@ -153,8 +161,13 @@ def _joined(parts: list[Units]) -> Units:
     """Combine the units of chunks, sorted by `UNIT_KEY`."""
     if len(parts) == 1:
         return parts[0]
-    whole = pl.concat([part.frame for part in parts])
-    twice = pl.concat([part.frame.select(pl.col("respondent_id").unique()) for part in parts])
+    frames = [part.frame for part in parts]
+    arrays = {name: [getattr(part, name) for part in parts] for name in ("answer", "mass", "positions", "votes")}
+    # What has been joined is released at once: the parts and the whole would take twice the memory.
+    parts.clear()
+    whole = pl.concat(frames, rechunk=False)
+    twice = pl.concat([frame.select(pl.col("respondent_id").unique()) for frame in frames])
+    frames.clear()
     repeated = twice.filter(pl.col("respondent_id").is_duplicated()).get_column("respondent_id").n_unique()
     if repeated:
         raise ValidationError(
@@ -164,18 +177,15 @@ def _joined(parts: list[Units]) -> Units:
             remedy="put all scores of a respondent into one chunk",
         )
     order = Keys(whole).order(UNIT_KEY, "respondent_id")
-    width = max(part.answer.shape[1] for part in parts)
+    width = max(array.shape[1] for array in arrays["answer"])
 
-    def stacked(arrays: Iterable[Floats]) -> Floats:
-        return np.concatenate([np.pad(a, ((0, 0), (0, width - a.shape[1]))) for a in arrays])[order]
+    def stacked(name: str) -> Floats:
+        padded = np.concatenate(
+            [np.pad(a, ((0, 0), (0, width - a.shape[1]))) if a.shape[1] < width else a for a in arrays.pop(name)]
+        )
+        return np.asarray(padded[order])
 
-    return Units(
-        whole[order],
-        stacked(part.answer for part in parts),
-        stacked(part.mass for part in parts),
-        stacked(part.positions for part in parts),
-        stacked(part.votes for part in parts),
-    )
+    return Units(whole[order], stacked("answer"), stacked("mass"), stacked("positions"), stacked("votes"))
 
 
 def balance(scores: pl.DataFrame) -> Units:

@@ -330,10 +330,12 @@ def blocks(
 ) -> Iterator[Block]:
     """Make one unweighted block per survey, and a weighted one if all answers of the survey have weights."""
     groups = g.apart(groups)
-    surveys = units.frame.get_column("survey")
-    for survey in sorted(surveys.unique().to_list()):
-        of_survey = units.take((surveys == survey).to_numpy())
-        yield from make_blocks(of_survey, groups, gold, survey, rules=rules, polls=polls)
+    left = units
+    del units  # what has been taken is not kept beside its block
+    for survey in sorted(left.frame.get_column("survey").unique().to_list()):
+        here = (left.frame.get_column("survey") == survey).to_numpy()
+        taken, left = [left.take(here)], left.take(~here)
+        yield from make_blocks(taken.pop(), groups, gold, survey, rules=rules, polls=polls)
 
 
 def make_blocks(
@@ -380,6 +382,7 @@ def make_blocks(
             )
         )
     item = everyone.item_codes(frame.get_column("item_id"))
+    units = units.on(frame)
     for weighted in (False, True) if has_weights else (False,):
         people = everyone.weighted() if weighted else everyone
         own_answer = people.own(frame.get_column("respondent_id"), item)

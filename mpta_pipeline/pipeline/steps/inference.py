@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline import inference, tasks
-from mpta_pipeline.core.chunks import Chunk, StoredChunk
+from mpta_pipeline.core.chunks import Chunk, StoredChunk, distinct
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.model_task import ModelTask
@@ -75,7 +75,7 @@ def _in_chunks(inputs: Inputs, prompts: Sequence[StoredChunk], look_again: _Look
     parts = inference.PromptParts(
         spec,
         [partial(as_asked, chunk.read) for chunk in others],
-        inference.settled_requests([chunk.path for chunk in kept.values()]),
+        distinct(kept.values(), "request_hash"),
     )
     with ExitStack() as stack:
         folder = stack.enter_context(scratch())

@@ -10,7 +10,7 @@ import polars as pl
 
 from mpta_pipeline import tasks
 from mpta_pipeline.core.checks import CheckResult
-from mpta_pipeline.core.chunks import Chunk, StoredChunk, chunk_names
+from mpta_pipeline.core.chunks import Chunk, StoredChunk, chunk_names, distinct
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.pipeline.deployment import Deployment
@@ -74,7 +74,8 @@ def _built(part: Callable[[], tasks.PromptPlan]) -> tuple[pl.DataFrame, dict[str
 
 def _summary(chunks: Sequence[StoredChunk]) -> tuple[dict[str, Any], list[CheckResult]]:
     counts = [chunk.notes for chunk in chunks]
-    return {"personas": sum(one["personas"] for one in counts)}, tasks.check_counts(counts)
+    notes = {"contents": distinct(chunks, "content_hash").len(), "personas": sum(one["personas"] for one in counts)}
+    return notes, tasks.check_counts(counts)
 
 
 def items_left_out(deployment: Deployment) -> list[tuple[str, str]]:

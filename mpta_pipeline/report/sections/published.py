@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from mpta_pipeline.report.context import Report
-from mpta_pipeline.report.published import Compared, compared, missing, said
+from mpta_pipeline.report.published import Compared, compared, missing, of_effect, said, value
 from mpta_pipeline.report.section import Section
 
 TEMPLATE = """\
@@ -31,7 +31,7 @@ TEMPLATE = """\
   {% for one in rows %}
   {% if one.row %}
   <tr{% if one.row.small %} class="small-cell"{% endif %}><th scope="row">{{ labels.model(one.row.model) }}<br><span class="sub">{{ labels.survey(one.row.survey) }}</span></th>
-    <td class="ci">{{ words.number(one.estimate, share=share) }} <span class="sub">{{ words.interval(one.low, one.high, share=share) }}{{ one.why }}</span></td>
+    <td class="ci">{{ value(figure, one.estimate, share=share) }} <span class="sub">{{ words.interval(one.low, one.high, share=share, signed=of_effect(figure)) }}{{ one.why }}</span></td>
     <td class="n">{{ words.number(one.difference, share=share, signed=True) }}</td><td>{{ one.verdict or words.NOTHING }}</td>
     <td class="n">{{ words.count(one.row.n_personas) }} × {{ words.count(one.row.n_items) }}</td><td>{{ id(one.row) }}</td></tr>
   {% else %}
@@ -68,7 +68,14 @@ def data(report: Report) -> Mapping[str, Any] | None:
         rows = list(group)
         figure = rows[0].figure
         figures.append((figure, figure.ours is not None and report.share(figure.ours.metric), rows))
-    return {"published": published, "figures": figures, "absent": missing(report, published), "said": said}
+    return {
+        "published": published,
+        "figures": figures,
+        "absent": missing(report, published),
+        "said": said,
+        "value": value,
+        "of_effect": of_effect,
+    }
 
 
 SECTION = Section(
