@@ -11,7 +11,7 @@ A response depends on its prompt alone, bit by bit. Two things would make it dep
   Therefore single tokens are evaluated by one thread (measured: with 1 and 2 threads, responses differed from 272
   tokens on; with one thread for single tokens and 1, 2 or 3 for prompts they did not).
 
-Several servers may evaluate a persona each (docs/decisions/0037-one-server-per-thread.md).
+Several servers may evaluate a persona each (docs/decisions/0022-one-server-per-thread.md).
 """
 
 from __future__ import annotations
