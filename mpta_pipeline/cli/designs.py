@@ -86,7 +86,7 @@ def add_designs(result: Result, deployment: Deployment, wanted: Wanted) -> None:
     result.facts["design_figure"] = {"figure": figure.title, "measured": measured}
     _say_what_to_write(result, deployment, compared, paid, best)
     if compared.errors:
-        _say_what_sets_the_width(result, compared)
+        say_what_sets_the_width(result, compared)
         result.note("  " + _where_from(compared, wanted, measured=measured))
 
 
@@ -168,7 +168,7 @@ _SOURCES = {
 }
 
 
-def _say_what_sets_the_width(result: Result, compared: Compared) -> None:
+def say_what_sets_the_width(result: Result, compared: Compared) -> None:
     """Say whether more configurations narrow the interval, and what most of it comes from."""
     sizes = sorted({one.configurations for one in compared.candidates})
     few, many = sizes[0], sizes[-1]

@@ -8,6 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from mpta_pipeline import cli
+from mpta_pipeline.cli.designs import say_what_sets_the_width
+from mpta_pipeline.cli.result import Result
+from mpta_pipeline.core.multiverse import NamedFigure
+from mpta_pipeline.metrics.multiverse import FigureError
+from mpta_pipeline.pipeline.multiverse_designs import Candidate, Compared
 from tests.factories.deployment import STUDY, model
 
 pytestmark = pytest.mark.usefixtures("finished")
@@ -135,3 +140,22 @@ def test_a_budget_without_a_multiverse_or_a_price_says_what_to_do(world):
         in CliRunner().invoke(cli.app, ["plan", "--requests", "5"]).output
     )
     assert CliRunner().invoke(cli.app, ["plan", "--figure", "rigth answers"]).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("persons", "configurations", "said"),
+    [
+        (
+            0.01,
+            0.0001,
+            "More configurations hardly narrow the interval (8 instead of 4: by 0.1 %): with 8, 97 % of its ",
+        ),
+        (0.0001, 0.01, "With 8, 76 % of its variance comes from the configurations. More combinations of levels"),
+    ],
+)
+def test_it_says_when_more_configurations_do_not_help(persons, configurations, said):
+    error = FigureError(persons, 0.0, 0.0001, {"style": 0.0004}, {"style": 2}, configurations, 2.0, 50, measured=True)
+    sizes = [Candidate("full", None, n, 1.0, n, None, True, (error.half_width(n),)) for n in (8, 4)]
+    result = Result()
+    say_what_sets_the_width(result, Compared(NamedFigure(what="estimate"), {("t", "m", "s"): error}, sizes))
+    assert said in result.parts[0].text
