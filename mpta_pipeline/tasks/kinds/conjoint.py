@@ -15,6 +15,7 @@ from mpta_pipeline.core.configuration import StrictModel, validated
 from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.tables.tasks import PROFILE
+from mpta_pipeline.tasks.questionnaires.instrument import scale_places
 from mpta_pipeline.tasks.questionnaires.yaml_file import Scale
 from mpta_pipeline.tasks.task_kind import AS_THE_PERSON, Example, ItemRequest, TaskKind
 
@@ -106,7 +107,8 @@ def conjoint_items(request: ItemRequest) -> pl.DataFrame:
         if len(rows) == design.pool:
             break
     restrictions = [[_level(design, *one), _level(design, *other)] for one, other in design.excluded()]
-    items = pl.DataFrame(rows, schema_overrides={"profiles": pl.List(pl.List(PROFILE))}, infer_schema_length=None)
+    schema = {"profiles": pl.List(pl.List(PROFILE)), "option_scores": pl.List(pl.Float64)}
+    items = pl.DataFrame(rows, schema_overrides=schema, infer_schema_length=None)
     return items.with_columns(
         pl.lit(restrictions, pl.List(pl.List(PROFILE))).alias("restrictions"),
         pl.lit(design.licence).alias("licence"),
@@ -141,6 +143,7 @@ def _row(design: Design, profiles: list[dict[str, str]]) -> dict[str, Any]:
         "options": options,
         "option_values": options,
         "ordinal": ordinal,
+        "option_scores": scale_places(options, scale.beside) if scale is not None and ordinal else None,
         "profiles": [[_level(design, *one) for one in profile.items()] for profile in profiles],
     }
 

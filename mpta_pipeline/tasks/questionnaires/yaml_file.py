@@ -208,6 +208,7 @@ def _of_block(block: Block, record: QuestionnaireFile, path: Path, notes: Notes)
             "options": scale.texts(),
             "values": scale.values,
             "ordinal": scale.is_ordinal,
+            "beside": scale.beside,
             "block": block.name,
             "introduction": "\n".join(said) or None,
         }
