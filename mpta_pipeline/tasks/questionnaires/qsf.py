@@ -325,7 +325,9 @@ class _Reader:
             key: with_named_fields(plain(one.get("Display") if isinstance(one, dict) else one)[0]).replace("\n", " ")
             for key, one in _in_order(payload.get(source), payload.get(order))
         }
-        codes = {key: code for key, value in _pairs(payload.get("RecodeValues")) if (code := _number(value)) is not None}
+        codes = {
+            key: code for key, value in _pairs(payload.get("RecodeValues")) if (code := _number(value)) is not None
+        }
         coded = [codes[key] for key in texts if key in codes and key not in excluded]
         if len(coded) > 2 and not _monotone(coded) and _monotone([code for code in coded if code >= 0]):
             excluded |= {key for key, code in codes.items() if code < 0}
