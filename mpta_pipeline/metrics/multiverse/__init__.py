@@ -2,7 +2,13 @@
 
 from mpta_pipeline.metrics.multiverse.configurations import configuration_frame, with_requests
 from mpta_pipeline.metrics.multiverse.curve import Multiverse, findings
-from mpta_pipeline.metrics.multiverse.figures import Figures, check_figures, check_intervals, figure_estimates
+from mpta_pipeline.metrics.multiverse.figures import (
+    Figures,
+    check_figures,
+    check_found,
+    check_intervals,
+    figure_estimates,
+)
 from mpta_pipeline.metrics.multiverse.variance import COLUMNS, variance_budget
 
 __all__ = [
@@ -10,6 +16,7 @@ __all__ = [
     "Figures",
     "Multiverse",
     "check_figures",
+    "check_found",
     "check_intervals",
     "configuration_frame",
     "figure_estimates",

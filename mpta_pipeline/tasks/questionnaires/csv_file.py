@@ -78,7 +78,8 @@ def _separator(path: Path) -> str:
     """A tab in .tsv, otherwise a comma, or the semicolon that spreadsheets write where the comma is a decimal sign."""
     if path.suffix.lower() == ".tsv":
         return "\t"
-    head = path.open(encoding="utf-8-sig").readline()
+    with path.open(encoding="utf-8-sig") as file:
+        head = file.readline()
     return ";" if "," not in head and ";" in head else ","
 
 
