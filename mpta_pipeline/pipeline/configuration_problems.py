@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from mpta_pipeline import metrics, personas, tasks
 from mpta_pipeline.core.errors import ConfigError, MptaError
 from mpta_pipeline.core.labels import CROSS
+from mpta_pipeline.core.multiverse import is_variant
 from mpta_pipeline.core.published_figures import FILE as PUBLISHED
 from mpta_pipeline.core.published_figures import load_published
 from mpta_pipeline.core.study import TaskConfig, TaskVariant
@@ -129,6 +130,25 @@ def _multiverse(deployment: Deployment) -> Iterator[MptaError]:
     for name, config in deployment.study.tasks.items():
         if isinstance(config, TaskVariant):
             yield from _models_of(deployment, name, config)
+    if any(level not in ("as_given", "off", 0) for level in multiverse.factors.reasoning):
+        yield from _cannot_think(deployment)
+
+
+def _cannot_think(deployment: Deployment) -> Iterator[MptaError]:
+    """Models whose answers at all levels of `reasoning` are alike, because their provider has no such switch."""
+    try:
+        models = deployment.models
+    except MptaError:
+        return
+    for name, spec in models.items():
+        if not is_variant(name) and not spec.provider_class.thinking_switches:
+            yield ConfigError(
+                f"Model {name} answers alike at all levels of reasoning: provider {spec.provider} cannot think",
+                file=spec.source,
+                variable="multiverse.factors.reasoning",
+                value=name,
+                remedy="leave the factor out, or read nothing into these configurations of the model",
+            )
 
 
 def _published(deployment: Deployment) -> Iterator[MptaError]:

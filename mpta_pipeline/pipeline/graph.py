@@ -780,6 +780,7 @@ _DECLARED = (
         upstream=("configuration_estimates", "configuration_people", "scores", "groups"),
         settings=("multiverse", "figure_rules", "panel_design"),
         code=("mpta_pipeline.metrics.multiverse",),
+        checks={"figures_computed": Check("Every figure was computed in some configuration", advisory=True)},
         derived={
             "requests": "scores.request_hash",
             "new_requests": "scores.request_hash",

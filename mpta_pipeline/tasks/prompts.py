@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mpta_pipeline.core.chunks import chunk_numbers
 from mpta_pipeline.core.described_groups import covers
 from mpta_pipeline.core.hashing import digest, hash_rows, hash_uniform
+from mpta_pipeline.core.multiverse import base_of
 from mpta_pipeline.core.study import Study, TaskConfig, TaskVariant
 from mpta_pipeline.core.tables import PROMPTS
 from mpta_pipeline.core.vocabulary import DOMAINS, GROUP_CONDITION, LETTERS
@@ -149,7 +150,10 @@ def plan_prompts(
     )
     if config.arms:
         strata = panel.drop("survey", strict=False).join(facts_of_people, on="respondent_id")
-        pairs = assigned(pairs, strata, config, seed=study.seed, task=name)
+        # A configuration of a multiverse asks what its figures are about: the study's own people in the control.
+        pairs = assigned(pairs, strata, config, seed=study.seed, task=base_of(name))
+        if isinstance(config, TaskVariant):
+            pairs = pairs.filter(~pl.col("treated"))
     elicitation = OPEN if items["options"].list.len().max() == 0 else config.elicitation
     # Items that hide the same columns share the persona's text, which is made once per set of columns.
     hidden = of_batteries(masks(items, _shown_columns(personas)), items).with_columns(

@@ -74,6 +74,6 @@ def test_a_study_with_experiments_is_asked_estimated_and_shown(study):
     assert all(row[0] == pytest.approx(1) for row in answers)
     assert max(row[0] for row in n) <= arms["plain"], "other estimates are about the control"
     page = (study.data / "report.html").read_text(encoding="utf-8")
-    for text in ("“crime” against “plain”: no effect", "Marginal mean", "What the models answered to 6 questions"):
+    for text in ("“crime” against “plain”: an effect on", "Marginal mean", "What the models answered to 6 questions"):
         assert text in page
     assert not plan["total"]["requests"]

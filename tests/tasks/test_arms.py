@@ -132,6 +132,24 @@ def test_prompts_of_the_control_are_those_of_the_task_without_arms(asked):
     assert not set(asked[2].filter("treated")["content_hash"]) & set(plain["content_hash"])
 
 
+def test_a_configuration_asks_the_people_of_the_control_and_nothing_twice(asked):
+    """Its figures are about the control. Other people in it would be another difference, and paid for."""
+    items, gold, prompts, _, _ = asked
+    names = {"factors": {"paraphrase": [0]}, "figures": [{"what": "effect"}]}
+    people, crosswalk = small_survey.respondents(), small_survey.crosswalk()
+    base = small_survey.study().model_dump(exclude={"tasks"})
+    study = Study.model_validate(base | {"tasks": {"t": TASK}, "multiverse": names}).with_variants()
+    (name,) = set(study.tasks) - {"t"}
+    frame = personas.build_personas(people, crosswalk, study, small_survey.waves(people))
+    groups = personas.derived_dimensions(people, study.panel.strata, crosswalk)
+    drawn = personas.draw_panel(frame, groups, study.panel, study.seed)
+    varied = tasks.build_prompts(name, study, items=items, gold=gold, panel=drawn, personas=frame, groups=groups)
+    control = prompts.filter(arm="plain")
+    assert set(varied["arm"]) == {"plain"}
+    assert set(varied["respondent_id"]) == set(control["respondent_id"])
+    assert set(varied["content_hash"]) <= set(control["content_hash"])
+
+
 def test_other_estimates_are_those_of_the_control(asked):
     items, gold, prompts, groups, _ = asked
     scores = tasks.score(prompts, items, answered(prompts, "A"))

@@ -167,3 +167,51 @@ def test_another_file_is_refused(tmp_path, text, why):
 def test_html_becomes_text():
     html = "<style>p {x}</style><div>One&amp;two</div><div><br></div><ul><li>a</li><li>b <b>c</b></li></ul>&nbsp;&lt;3"
     assert plain(html) == ("One&two\na\nb c\n<3", ())
+
+
+def matrix(qid, tags, **more):
+    made = {
+        "SubSelector": "SingleAnswer", "Choices": q.choices("Squash", "Beans"), "ChoiceOrder": [1, 2],
+        "Answers": q.choices("Like", "Dislike", "No basis", "Never tried it"), "AnswerOrder": [1, 2, 3, 4],
+        "ChoiceDataExportTags": tags,
+    }  # fmt: skip
+    return q.question(qid, qid.replace("QID", "Q"), "How about", "Matrix", "Likert", **(made | more))
+
+
+def test_copies_with_the_tags_of_their_original_are_asked_under_names_of_their_own(tmp_path):
+    """Copies of a matrix keep its statements' tags; a question in the trash keeps the tag that another one has now."""
+    tags = {"1": "squash", "2": "beans"}
+    questions = [choice("QID9", "Q1"), choice("QID1", "Q1"), matrix("QID2", tags), matrix("QID3", tags)]
+    made = read(tmp_path, questions, elements=q.asked("QID1", "QID2", "QID3"))
+    names = ["squash", "beans", "squash_QID3_1", "beans_QID3_2"]
+    assert [one.id for one in made.questions] == ["Q1", *names]
+    assert noted(made)["export tag that another question has"][1] == ("Q1_QID9", *names[2:])
+    assert noted(made)["question outside all blocks"] == ("left out", ("Q1_QID9",))
+
+
+@pytest.mark.parametrize(
+    ("more", "beside"),
+    [
+        ({"AnalyzeChoices": {"4": "No"}}, ("Never tried it",)),
+        ({"RecodeValues": {"1": 1, "2": 2, "3": "-1", "4": "-2"}}, ("No basis", "Never tried it")),
+        ({"RecodeValues": {"1": "-2", "2": "-1", "3": "1", "4": "2"}}, ()),
+        ({"RecodeValues": {"1": 4, "2": 3, "3": 2, "4": 1}, "AnalyzeChoices": []}, ()),
+    ],
+)
+def test_answers_that_are_not_analysed_are_beside_the_scale(tmp_path, more, beside):
+    made = read(tmp_path, [matrix("QID1", False, **more)])
+    assert {one.beside for one in made.questions} == {beside}
+    assert ("option that the survey does not analyse" in noted(made)) == bool(beside)
+
+
+def test_descriptive_text_for_some_images_and_blocks_asked_twice_are_named(tmp_path):
+    logic = q.logic(("If", [q.selected("QID1", 1)]))
+    text = q.question("QID2", "T", "Suppose so.", "DB", "GRB", Graphics="IM_1", DisplayLogic=logic, QuestionJS="x()")
+    questions = [choice("QID1", "Q1"), text, choice("QID3", "Q3")]
+    path = tmp_path / "x.qsf"
+    flow = [{"Type": "Block", "ID": "BL_1", "FlowID": "FL_2"}] * 2
+    blocks = {"BL_1": {"Description": "Main", "BlockElements": q.asked("QID1", "QID2", "QID3")}}
+    path.write_text(q.survey(questions, blocks, flow))
+    names = {what: listed for what, (_, listed) in noted(read_instrument(path, {})).items()}
+    assert names["display logic of descriptive text"] == names["image in a text"] == names["JavaScript"] == ("T",)
+    assert names["block several times in the flow"] == ("Main",)

@@ -97,6 +97,38 @@ def test_csv(tmp_path):
     assert [(c.name, c.values) for c in cheap.conditions] == [("sex", ("female", "other")), ("country", ("USA",))]
 
 
+def test_csv_as_spreadsheets_write_it(tmp_path):
+    """Semicolons where the comma is a decimal sign, an empty column to the right, empty rows below."""
+    path = tmp_path / "survey.csv"
+    path.write_text('\ufeffid;question;options;\r\nq;"Q, ü?";a|b;\r\n;;;\r\n', encoding="utf-8")
+    (question,) = read_instrument(path, {}).questions
+    assert (question.text, question.options) == ("Q, ü?", ("a", "b"))
+    path.write_text("id,question,options,ordinal\nq,Q?,a|b,ja\n")
+    with pytest.raises(TaskError, match="neither true nor false"):
+        read_instrument(path, {})
+
+
+def test_a_question_may_have_own_values_for_a_shared_scale_and_numbers_are_options(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        "scales: {s: {options: [1, 2, 3], beside: [never tried it]}}\n"
+        "blocks: [{name: b, questions: [{id: a, question: Q?, scale: s, ordinal: true, values: [w, x, y, z]}, "
+        "{id: b, question: R?, scale: s}]}]"
+    )
+    one, other = read_instrument(path, {}).questions
+    assert one.ordinal and one.values == ("w", "x", "y", "z") and one.beside == ("never tried it",)
+    assert not other.ordinal and other.values is None and other.options == ("1", "2", "3", "never tried it")
+
+
+def test_an_option_beside_a_scale_is_no_point_of_it_whatever_its_text(tmp_path):
+    path = tmp_path / "x.yaml"
+    scale = "{options: [bad, ok, good], ordinal: true, beside: [never tried it]}"
+    path.write_text(f"blocks: [{{name: b, questions: [{{id: a, question: Q?, scale: {scale}}}]}}]")
+    items, _, prompts, _ = asked(path)
+    assert items["option_scores"].to_list() == [[0.0, 0.5, 1.0, None]]
+    assert sorted(map(tuple, prompts["option_order"].unique().to_list())) == [(0, 1, 2, 3), (2, 1, 0, 3)]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "names"),
     [

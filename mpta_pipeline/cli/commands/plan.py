@@ -170,13 +170,14 @@ def _add_by_arm(result: Result, deployment: Deployment, prompted: Sequence[str])
     """Add the personas and requests of each arm of the study's experiments."""
     import polars as pl
 
+    from mpta_pipeline.core.described_groups import of_people
     from mpta_pipeline.pipeline.stored import reduced
 
     by = ("task", "arm", "treated")
     personas, requests = (pl.col(name).hash().unique().alias(name) for name in ("respondent_id", "content_hash"))
 
     def of_arms(part: pl.DataFrame) -> pl.DataFrame:
-        return part.drop_nulls("arm").group_by(by).agg(personas, requests)
+        return of_people(part).drop_nulls("arm").group_by(by).agg(personas, requests)
 
     experiments = [task for task in prompted if deployment.study.tasks[task].arms]
     found = [reduced(deployment, "prompts", task, of_arms) for task in experiments]

@@ -3,7 +3,13 @@
 from mpta_pipeline.metrics.multiverse.configurations import configuration_frame, with_requests
 from mpta_pipeline.metrics.multiverse.curve import Multiverse, findings
 from mpta_pipeline.metrics.multiverse.designs import AssumedChoices, FigureError, assumed_error, measured_error
-from mpta_pipeline.metrics.multiverse.figures import Figures, check_figures, check_intervals, figure_estimates
+from mpta_pipeline.metrics.multiverse.figures import (
+    Figures,
+    check_figures,
+    check_found,
+    check_intervals,
+    figure_estimates,
+)
 from mpta_pipeline.metrics.multiverse.variance import COLUMNS, variance_budget
 
 __all__ = [
@@ -14,6 +20,7 @@ __all__ = [
     "Multiverse",
     "assumed_error",
     "check_figures",
+    "check_found",
     "check_intervals",
     "configuration_frame",
     "figure_estimates",

@@ -118,6 +118,16 @@ def check_intervals(estimates: pl.DataFrame) -> CheckResult:
     )
 
 
+def check_found(findings: pl.DataFrame, figures: Sequence[NamedFigure]) -> CheckResult:
+    """Check that each figure was computed in some configuration."""
+    known = set(findings.filter(pl.col("n_configurations") > 0)["figure"])
+    absent = [figure.title for figure in figures if figure.title not in known]
+    said = f"No configuration has an estimate of {', '.join(absent)}: does the subgroup exist, and was it asked?"
+    return CheckResult(
+        "figures_computed", not absent, "warn", said if absent else "Every figure was computed", {"absent": absent}
+    )
+
+
 class _People:
     """Collects the sums by person of each survey, weighted where the survey has weights."""
 

@@ -245,6 +245,7 @@ def configurations(inputs: Inputs) -> Output:
     if multiverse is None:
         return Output(
             tables.CONFIGURATIONS.empty(),
+            checks=[metrics.multiverse.check_found(tables.MULTIVERSE_FINDINGS.empty(), ())],
             companions={
                 "specification_curve": tables.SPECIFICATION_CURVE.empty(),
                 "multiverse_findings": tables.MULTIVERSE_FINDINGS.empty(),
@@ -274,6 +275,7 @@ def configurations(inputs: Inputs) -> Output:
     )
     return Output(
         metrics.multiverse.with_requests(inputs.configurations, asked),
+        checks=[metrics.multiverse.check_found(found.findings, multiverse.figures)],
         companions={
             "specification_curve": found.curve,
             "multiverse_findings": found.findings,

@@ -138,7 +138,7 @@ def _sentence(row: dict[str, Any], report: Report) -> str:
     ends = phrases.interval(row["ci_low"], row["ci_high"], share=True, signed=True)
     if q > level:
         signed = f"{phrases.number(row['estimate'], share=True, signed=True)} points"
-        return f"{who} against {against}: no effect on the {what} is confirmed ({signed} {ends}, q {phrases.q(q)})."
+        return f"{who} against {against}: an effect on the {what} is not confirmed ({signed} {ends}, q {phrases.q(q)})."
     way = "raises" if row["estimate"] > 0 else "lowers"
     return f"{who} {way} the {what} by {by} {ends} against {against} (q {phrases.q(q)})."
 

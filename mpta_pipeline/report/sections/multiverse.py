@@ -34,6 +34,9 @@ TEMPLATE = """\
 </table>
 </div>
 {% endfor %}
+{% if absent %}
+<p><b>No configuration has an estimate of:</b> {{ absent | join("; ") }}. The subgroup has no answers, or nothing was asked yet.</p>
+{% endif %}
 {% for c in curves %}
 <h3 id="multiverse-{{ loop.index }}">{{ words.opening(c.figure) }}: {{ labels.task(c.task) }} · {{ labels.survey(c.survey) }} · {{ labels.model(c.over) }}</h3>
 <ul class="lookedfor">
@@ -92,7 +95,7 @@ class Curve:
 def data(report: Report) -> Mapping[str, Any] | None:
     """The curves; None without a multiverse."""
     multiverse, found = report.study.multiverse, report.frames["multiverse_findings"]
-    if multiverse is None or found.is_empty():
+    if multiverse is None or (found.is_empty() and report.frames["configurations"].is_empty()):
         return None
     configurations = report.frames["configurations"]
     total, new = (int(configurations[name].sum()) for name in ("requests", "new_requests"))
@@ -113,8 +116,10 @@ def data(report: Report) -> Mapping[str, Any] | None:
             place[row["figure"]],
         )
     )
+    absent = [name for name in known if name not in {row["figure"] for row in rows}]
     made = [_curve(report, row, known[row["figure"]], factors) for row in rows[:SHOWN]]
     return {
+        "absent": absent,
         "n": len(multiverse.configurations),
         "full": full,
         "fractional": len(multiverse.configurations) < full,

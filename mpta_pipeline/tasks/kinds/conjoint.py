@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import polars as pl
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from mpta_pipeline.core.configuration import StrictModel, validated
 from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.tables.tasks import PROFILE
+from mpta_pipeline.tasks.questionnaires.instrument import scale_places
 from mpta_pipeline.tasks.questionnaires.yaml_file import Scale
 from mpta_pipeline.tasks.task_kind import AS_THE_PERSON, Example, ItemRequest, TaskKind
 
@@ -34,7 +35,9 @@ class Design(StrictModel):
         licence: Licence of the texts.
     """
 
-    question: str
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    question: str = Field(min_length=1)
     attributes: dict[str, tuple[str, ...]] = Field(min_length=2)
     restrictions: tuple[dict[str, str | tuple[str, ...]], ...] = ()
     profiles: int = Field(default=2, ge=1, le=2)
@@ -48,6 +51,8 @@ class Design(StrictModel):
         for name, levels in attributes.items():
             if len(set(levels)) < max(len(levels), 2):
                 raise ValueError(f"attribute {name} needs at least two levels, all different")
+            if not all(text.strip() for text in (name, *levels)):
+                raise ValueError(f"attribute {name} has an empty name or level")
         return attributes
 
     @model_validator(mode="after")
@@ -62,6 +67,17 @@ class Design(StrictModel):
                     if level not in self.attributes.get(name, ()):
                         raise ValueError(f"a restriction names {name}: {level}, which is no level of an attribute")
         return self
+
+    def in_no_profile(self) -> list[str]:
+        """Levels that the restrictions exclude together with each level of another attribute."""
+        pairs = {frozenset(pair) for pair in self.excluded()}
+        return [
+            f"{name}: {level}"
+            for name, levels in self.attributes.items()
+            for level in levels
+            for other, others in self.attributes.items()
+            if other != name and all(frozenset(((name, level), (other, one))) in pairs for one in others)
+        ]
 
     def excluded(self) -> list[tuple[tuple[str, str], tuple[str, str]]]:
         """Pairs of levels that no profile has together."""
@@ -87,6 +103,13 @@ def conjoint_items(request: ItemRequest) -> pl.DataFrame:
         error=TaskError,
     )
     excluded = [set(pair) for pair in design.excluded()]
+    if gone := design.in_no_profile():
+        raise TaskError(
+            "The restrictions of the conjoint design leave no profile with a level",
+            variable="options.restrictions",
+            value=gone[0],
+            remedy="exclude fewer combinations, or remove the level",
+        )
     seen: set[tuple[tuple[str, ...], ...]] = set()
     rows: list[dict[str, Any]] = []
     for number in range(design.pool * 4):
@@ -105,8 +128,17 @@ def conjoint_items(request: ItemRequest) -> pl.DataFrame:
         rows.append(_row(design, profiles))
         if len(rows) == design.pool:
             break
+    if len(rows) < 2:
+        raise TaskError(
+            "The restrictions of the conjoint design leave fewer than two different items",
+            variable="options.restrictions",
+            remedy="exclude fewer combinations, or add levels",
+        )
+    if len(rows) < design.pool:
+        request.gaps.not_used.append(f"pool of {design.pool:,} items: the design has {len(rows):,} different ones")
     restrictions = [[_level(design, *one), _level(design, *other)] for one, other in design.excluded()]
-    items = pl.DataFrame(rows, schema_overrides={"profiles": pl.List(pl.List(PROFILE))}, infer_schema_length=None)
+    schema = {"profiles": pl.List(pl.List(PROFILE)), "option_scores": pl.List(pl.Float64)}
+    items = pl.DataFrame(rows, schema_overrides=schema, infer_schema_length=None)
     return items.with_columns(
         pl.lit(restrictions, pl.List(pl.List(PROFILE))).alias("restrictions"),
         pl.lit(design.licence).alias("licence"),
@@ -141,6 +173,7 @@ def _row(design: Design, profiles: list[dict[str, str]]) -> dict[str, Any]:
         "options": options,
         "option_values": options,
         "ordinal": ordinal,
+        "option_scores": scale_places(options, scale.beside) if scale is not None and ordinal else None,
         "profiles": [[_level(design, *one) for one in profile.items()] for profile in profiles],
     }
 

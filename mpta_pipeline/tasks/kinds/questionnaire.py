@@ -20,7 +20,7 @@ from mpta_pipeline.personas.wording import as_option
 from mpta_pipeline.tasks.item_files import ItemFile, version
 from mpta_pipeline.tasks.option_orders import layouts
 from mpta_pipeline.tasks.questionnaires import Condition, Instrument, Note, Question, read_instrument
-from mpta_pipeline.tasks.questionnaires.instrument import ASKED_OF_ALL, LEFT_OUT
+from mpta_pipeline.tasks.questionnaires.instrument import ASKED_OF_ALL, LEFT_OUT, scale_places
 from mpta_pipeline.tasks.task_kind import AS_THE_PERSON, Example, ItemRequest, TaskKind
 
 FILE = ItemFile(
@@ -68,7 +68,11 @@ def questionnaire_items(request: ItemRequest) -> pl.DataFrame:
         request.gaps.not_used.append(Note("condition of a statement", effect, tuple(some)).text())
     items = _numbered(items) if numbered else items.drop("stem", "statement")
     return items.with_columns(
-        pl.when("ordinal").then(pl.coalesce("option_scores", own)).alias("option_scores"),
+        pl.when(pl.col("ordinal") & pl.col("column").is_null())
+        .then(own)
+        .when("ordinal")
+        .then(pl.coalesce("option_scores", own))
+        .alias("option_scores"),
         pl.lit(version(request.files, None)).alias("item_file"),
         pl.lit(str(request.option("licence", FILE.licence))).alias("licence"),
         pl.col("column").is_not_null().alias("own_key"),
@@ -241,6 +245,7 @@ def _row(question: Question) -> dict[str, Any]:
         "options": list(question.options),
         "option_values": list(question.values or question.options),
         "ordinal": question.ordinal,
+        "option_scores": scale_places(question.options, question.beside) if question.ordinal else None,
         "label": question.text,
         "stem": question.stem,
         "statement": question.text,
@@ -279,7 +284,12 @@ def _with_column(question: Question, request: ItemRequest) -> list[dict[str, Any
                 "variables": str(fact["variable"]).split("+"),
                 "reveals": fact["reveals"],
                 "option_values": list(values),
-                "option_scores": [scores.get(value) for value in values] if question.ordinal else None,
+                "option_scores": [
+                    None if option in question.beside else scores.get(value)
+                    for option, value in zip(question.options, values, strict=True)
+                ]
+                if question.ordinal
+                else None,
             }
         )
     if not rows:

@@ -35,6 +35,7 @@ COLUMNS: Mapping[str, str] = {
 """Columns of the file; id, question and options are needed."""
 _NEEDED = ("id", "question", "options")
 _TRUE = ("true", "yes", "1", "x")
+_FALSE = ("false", "no", "0", "")
 
 
 def read_csv_file(path: Path, fields: Mapping[str, str | None]) -> Instrument:
@@ -48,12 +49,15 @@ def read_csv_file(path: Path, fields: Mapping[str, str | None]) -> Instrument:
         TaskError: A column is absent or unknown, or a row has no sound options.
     """
     try:
-        frame = pl.read_csv(path, separator="\t" if path.suffix.lower() == ".tsv" else ",", infer_schema=False)
+        frame = pl.read_csv(path, separator=_separator(path), infer_schema=False)
     except (*UNREADABLE, UnicodeDecodeError) as failure:
         problem = str(failure).splitlines()[0]
         raise TaskError(
             f"The questionnaire cannot be read: {problem}", file=path, remedy="save it as CSV in UTF-8"
         ) from None
+    # Spreadsheets leave empty columns to the right of the others, and empty rows below.
+    unnamed = [name for name in frame.columns if not name.strip() or name.startswith("_duplicated_")]
+    frame = frame.drop(name for name in unnamed if frame[name].fill_null("").str.strip_chars().eq("").all())
     frame = frame.rename({name: name.strip().removeprefix("\ufeff").lower() for name in frame.columns})
     if wrong := [*(c for c in _NEEDED if c not in frame.columns), *(c for c in frame.columns if c not in COLUMNS)]:
         raise TaskError(
@@ -63,8 +67,20 @@ def read_csv_file(path: Path, fields: Mapping[str, str | None]) -> Instrument:
             remedy=f"its columns are {', '.join(COLUMNS)}",
         )
     notes = Notes()
-    questions = [_question(row, number, path) for number, row in enumerate(frame.iter_rows(named=True), start=2)]
+    rows = enumerate(frame.iter_rows(named=True), start=2)
+    questions = [
+        _question(row, number, path) for number, row in rows if any((text or "").strip() for text in row.values())
+    ]
     return Instrument(path.stem, with_fields(questions, fields, notes), notes.all())
+
+
+def _separator(path: Path) -> str:
+    """A tab in .tsv, otherwise a comma, or the semicolon that spreadsheets write where the comma is a decimal sign."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    with path.open(encoding="utf-8-sig") as file:
+        head = file.readline()
+    return ";" if "," not in head and ";" in head else ","
 
 
 def _question(row: Mapping[str, str | None], number: int, path: Path) -> Question:
@@ -86,6 +102,14 @@ def _question(row: Mapping[str, str | None], number: int, path: Path) -> Questio
             variable=f"row {number}",
             value=told["id"],
             remedy="give one value per option",
+        )
+    if told["ordinal"].lower() not in (*_TRUE, *_FALSE):
+        raise TaskError(
+            "ordinal is neither true nor false",
+            file=path,
+            variable=f"row {number}, ordinal",
+            value=told["ordinal"],
+            remedy="write true if the options are points of a scale, else false",
         )
     return Question(
         told["id"],

@@ -36,6 +36,7 @@ class Question:
         introduction: Text that precedes the question.
         values: Harmonized value of each option, for questions with a column; None to find them by the options' texts.
         ordinal: The options are points of a scale.
+        beside: Options that are no point of the scale ("never heard of it"), whatever their text.
         column: Concept or harmonized column that holds people's own answers.
         conditions: When it is asked.
     """
@@ -49,6 +50,7 @@ class Question:
     introduction: str | None = None
     values: tuple[str, ...] | None = None
     ordinal: bool = False
+    beside: tuple[str, ...] = ()
     column: str | None = None
     conditions: tuple[Condition, ...] = ()
 
@@ -133,6 +135,18 @@ def scale_points(low: int, high: int, low_label: str, high_label: str) -> tuple[
     return tuple(points)
 
 
+def scale_places(options: Sequence[str], beside: Sequence[str]) -> list[float | None] | None:
+    """Places from 0 to 1 of a scale's options; None for one beside it, and None in all if nothing is beside it.
+
+    >>> scale_places(["never", "often", "never tried it"], ["never tried it"])
+    [0.0, 1.0, None]
+    """
+    if not beside:
+        return None
+    points = [option for option in options if option not in beside]
+    return [points.index(option) / max(len(points) - 1, 1) if option in points else None for option in options]
+
+
 def with_fields(questions: Iterable[Question], fields: Mapping[str, str | None], notes: Notes) -> tuple[Question, ...]:
     """Replace the piped fields of all texts; questions with a field that has no text are left out and noted.
 
@@ -145,7 +159,8 @@ def with_fields(questions: Iterable[Question], fields: Mapping[str, str | None],
     for question in questions:
         texts = {name: _filled(getattr(question, name), fields) for name in ("text", "stem", "introduction")}
         options = tuple(_filled(option, fields) or "" for option in question.options)
-        made = replace(question, **texts, options=options)  # type: ignore[arg-type]
+        beside = tuple(_filled(option, fields) or "" for option in question.beside)
+        made = replace(question, **texts, options=options, beside=beside)  # type: ignore[arg-type]
         if missing := [name for name in fields_of(made.texts()) if name not in fields]:
             notes.add(f"piped text {', '.join(missing)} without a value in `fields`", LEFT_OUT, question.id)
         else:

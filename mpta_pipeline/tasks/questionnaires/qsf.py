@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,11 @@ def read_qsf(path: Path, fields: Mapping[str, str | None]) -> Instrument:
     }
     flows = [element["Payload"] for element in elements if element.get("Element") == "FL" and element.get("Payload")]
     shown = reader.in_flow(flows[0], blocks) if flows else list(blocks)
+    reader.give_names(qid for name in (*shown, *blocks) for qid in _asked_in(blocks.get(name, {})))
+    for name, times in Counter(shown).items():
+        if times > 1:
+            said = plain(blocks.get(name, {}).get("Description"))[0] or name
+            reader.notes.add("block several times in the flow", "asked once", said)
     questions = [q for name in dict.fromkeys(shown) for q in reader.block(blocks.get(name, {}))]
     reader.not_shown(blocks, shown)
     entry = whole.get("SurveyEntry")
@@ -152,6 +158,12 @@ def _in_order(values: object, order: object) -> list[tuple[str, Any]]:
     return [(key, found[key]) for key in dict.fromkeys((*listed, *found)) if key in found]
 
 
+def _asked_in(block: Mapping[str, Any]) -> list[str]:
+    """The questions of a block."""
+    entries = (entry for _, entry in _pairs(block.get("BlockElements")) if isinstance(entry, dict))
+    return [str(entry.get("QuestionID")) for entry in entries if entry.get("Type") == "Question"]
+
+
 @dataclass
 class _Reader:
     """Reads questions block by block and notes what is not used."""
@@ -159,13 +171,28 @@ class _Reader:
     payloads: Mapping[str, dict[str, Any]]
     notes: Notes = field(default_factory=Notes)
     names: dict[str, str] = field(default_factory=dict)
+    _taken: set[str] = field(default_factory=set)
 
-    def __post_init__(self) -> None:
-        taken: set[str] = set()
-        for qid, payload in self.payloads.items():
-            tag = _WRONG_ID.sub("_", str(payload.get("DataExportTag") or "").strip()) or qid
-            self.names[qid] = tag if tag not in taken else f"{tag}_{qid}"
-            taken.add(self.names[qid])
+    def give_names(self, first: Iterable[str]) -> None:
+        """Name all questions by their export tags; of several with the same tag, the first one has it.
+
+        Args:
+            first: Questions in the order in which they are named. Those of the flow precede those of the trash, which
+                keep the tags that they had.
+        """
+        for qid in dict.fromkeys((*first, *self.payloads)):
+            if qid in self.payloads:
+                tag = str(self.payloads[qid].get("DataExportTag") or "").strip()
+                self.names[qid] = self._own_name(tag or qid, qid)
+
+    def _own_name(self, tag: str, qid: str) -> str:
+        """A name that no other question or statement has. Copies of a question may keep the tags of their original."""
+        name = _WRONG_ID.sub("_", tag)
+        if name in self._taken:
+            name = f"{name}_{qid}"
+            self.notes.add("export tag that another question has", "the number of the question is added", name)
+        self._taken.add(name)
+        return name
 
     def in_flow(self, flow: object, blocks: Mapping[str, dict[str, Any]]) -> list[str]:
         """Blocks in the order of the flow; whatever decides who sees them is noted."""
@@ -221,6 +248,9 @@ class _Reader:
                 self.notes.add("skip logic", ASKED_OF_ALL, self.names[qid])
             if payload.get("QuestionType") == "DB":
                 text = self._text(payload.get("QuestionText"), self.names[qid])
+                self._remarks(payload, self.names[qid])
+                if payload.get("DisplayLogic"):
+                    self.notes.add(f"{_LOGIC} of descriptive text", "shown to everyone", self.names[qid])
                 if text:
                     said.append((self.names[qid], text))
                 continue
@@ -266,6 +296,7 @@ class _Reader:
             return
         shared: dict[str, Any] = {
             "options": options,
+            "beside": self._beside(payload, source, order, name),
             "block": block,
             "introduction": introduction,
             "conditions": self._conditions(payload, name, qid),
@@ -276,7 +307,7 @@ class _Reader:
         tags = dict(_pairs(payload.get("ChoiceDataExportTags")))
         for key, row in _in_order(payload.get("Choices"), payload.get("ChoiceOrder")):
             statement = self._text(row.get("Display") if isinstance(row, dict) else row, name)
-            own = _WRONG_ID.sub("_", str(tags.get(key) or f"{name}_{key}"))
+            own = self._own_name(str(tags.get(key) or f"{name}_{key}"), f"{qid}_{key}")
             if not statement:
                 self.notes.add("statement without text", LEFT_OUT, own)
                 continue
@@ -284,15 +315,34 @@ class _Reader:
                 self._of_choice(row, own)
             yield Question(own, statement, stem=text, battery=name, ordinal=True, **shared)
 
+    def _beside(self, payload: Mapping[str, Any], source: str, order: str, name: str) -> tuple[str, ...]:
+        """Options that are no point of a scale: those that the survey excludes from analysis, or codes so.
+
+        A code below 0 is one only if it breaks the order of the others: 1, 2, 3, -1, and not -2, -1, 0, 1, 2.
+        """
+        excluded = {key for key, value in _pairs(payload.get("AnalyzeChoices")) if str(value).lower() == "no"}
+        texts = {
+            key: with_named_fields(plain(one.get("Display") if isinstance(one, dict) else one)[0]).replace("\n", " ")
+            for key, one in _in_order(payload.get(source), payload.get(order))
+        }
+        codes = {
+            key: code for key, value in _pairs(payload.get("RecodeValues")) if (code := _number(value)) is not None
+        }
+        coded = [codes[key] for key in texts if key in codes and key not in excluded]
+        if len(coded) > 2 and not _monotone(coded) and _monotone([code for code in coded if code >= 0]):
+            excluded |= {key for key, code in codes.items() if code < 0}
+        found = tuple(text for key, text in texts.items() if key in excluded and text)
+        if len(texts) - len(found) < 2:
+            return ()
+        if found:
+            self.notes.add("option that the survey does not analyse", "asked, but no point of a scale", name)
+        return found
+
     def not_shown(self, blocks: Mapping[str, dict[str, Any]], shown: Sequence[str]) -> None:
         """Note the questions of blocks that the flow does not reach, and of the trash."""
         reached: set[str] = set()
         for ident, block in blocks.items():
-            inside = [
-                str(entry.get("QuestionID"))
-                for _, entry in _pairs(block.get("BlockElements"))
-                if isinstance(entry, dict) and entry.get("Type") == "Question"
-            ]
+            inside = _asked_in(block)
             reached.update(inside)
             if ident not in shown and inside:
                 what = "question in the trash" if block.get("Type") == "Trash" else "question outside the flow"
@@ -334,6 +384,8 @@ class _Reader:
                 self.notes.add("random order of statements", NO_EFFECT, name)
             else:
                 self.notes.add(what, "the task's `orders` decide", name)
+        if payload.get("Graphics"):
+            self.notes.add("image in a text", NOT_SHOWN, name)
         if payload.get("QuestionJS"):
             self.notes.add("JavaScript", "not run", name)
         if payload.get("InPageDisplayLogic"):
@@ -366,6 +418,17 @@ class _Reader:
             return None
         texts = (plain(one["Display"])[0].replace("\n", " ") for one in chosen if one is not None)
         return Condition(self.names[qid], tuple(texts))
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(str(value))
+    except ValueError:
+        return None
+
+
+def _monotone(codes: Sequence[float]) -> bool:
+    return list(codes) in (sorted(codes), sorted(codes, reverse=True))
 
 
 def _with_ends(options: tuple[str, ...], labels: Sequence[str]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from mpta_pipeline.core.configuration import StrictModel, parse_record, validated
 from mpta_pipeline.core.errors import TaskError
@@ -23,7 +23,13 @@ from mpta_pipeline.tasks.questionnaires.instrument import (
 )
 
 
-class Scale(StrictModel):
+class _Text(StrictModel):
+    """A record of texts. Numbers are texts, too: `options: [1, 2, 3]`."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+
+class Scale(_Text):
     """The options of a question: listed, or a numbered scale with words at its ends.
 
     Attributes:
@@ -70,7 +76,7 @@ class Scale(StrictModel):
         return self.options is None if self.ordinal is None else self.ordinal
 
 
-class _Asked(StrictModel):
+class _Asked(_Text):
     scale: str | Scale | None = None
     options: tuple[str, ...] | None = None
     values: tuple[str, ...] | None = None
@@ -78,7 +84,7 @@ class _Asked(StrictModel):
     show_if: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
 
 
-class Statement(StrictModel):
+class Statement(_Text):
     """A statement of a battery.
 
     Attributes:
@@ -134,7 +140,7 @@ class Entry(_Asked):
         return self
 
 
-class Block(StrictModel):
+class Block(_Text):
     """Questions that belong together.
 
     Attributes:
@@ -152,7 +158,7 @@ class Block(StrictModel):
     show_if: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
 
 
-class QuestionnaireFile(StrictModel):
+class QuestionnaireFile(_Text):
     """A questionnaire in YAML.
 
     Attributes:
@@ -208,6 +214,7 @@ def _of_block(block: Block, record: QuestionnaireFile, path: Path, notes: Notes)
             "options": scale.texts(),
             "values": scale.values,
             "ordinal": scale.is_ordinal,
+            "beside": scale.beside,
             "block": block.name,
             "introduction": "\n".join(said) or None,
         }
@@ -229,7 +236,7 @@ def _of_block(block: Block, record: QuestionnaireFile, path: Path, notes: Notes)
 
 
 def _scale(entry: Entry, scales: Mapping[str, Scale], path: Path) -> Scale:
-    """The scale of a question: its own, a named one, or its list of options."""
+    """The scale of a question: its own, a named one, or its list of options; values and ordinal may be its own."""
     if isinstance(entry.scale, str):
         if entry.scale not in scales:
             near = closest(entry.scale, scales)
@@ -240,10 +247,13 @@ def _scale(entry: Entry, scales: Mapping[str, Scale], path: Path) -> Scale:
                 value=entry.scale,
                 remedy=(f'did you mean "{near}"? ' if near else "") + "define it under scales",
             )
-        return scales[entry.scale]
-    if entry.scale is not None:
-        return entry.scale
-    raw = {"options": entry.options, "values": entry.values, "ordinal": entry.ordinal}
+        shared: Scale | None = scales[entry.scale]
+    else:
+        shared = entry.scale
+    own = {name: value for name in ("values", "ordinal") if (value := getattr(entry, name)) is not None}
+    if shared is not None and not own:
+        return shared
+    raw = own | {"options": entry.options} if shared is None else shared.model_dump(exclude_unset=True) | own
     return validated(
         Scale,
         raw,
