@@ -74,8 +74,8 @@ def test_a_calibration_sends_requests_of_the_study_once(server: Server, tmp_path
 def test_the_remaining_time_follows_the_latest_pace(serve, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(engine, "PACE_SECONDS", 0.2)
     monkeypatch.setattr(engine, "REPORT_EVERY", 0.04)
-    server = serve(lambda _, r: Answer(body=chat("A"), delay=0.02 if "slow" in r.text else 0.0))
-    texts = [f"quick {i}" for i in range(200)] + [f"slow {i}" for i in range(60)]
+    server = serve(lambda _, r: Answer(body=chat("A"), delay=0.05 if "slow" in r.text else 0.0))
+    texts = [f"quick {i}" for i in range(200)] + [f"slow {i}" for i in range(40)]
     seen: list[inference.RequestProgress] = []
     spec = make_spec(server.url, connections=1)
     inference.send_requests(spec, make_prompts(texts), tmp_path / "ledger", progress=seen.append)
