@@ -12,9 +12,18 @@ from mpta_pipeline.core.tables.metrics import (
     MODEL_COMPARISON,
     PEOPLE_SHARES,
     POCKETS,
+    POWER,
     RIVALS,
     SCORES,
     SUBGROUP_METRICS,
+)
+from mpta_pipeline.core.tables.multiverse import (
+    CONFIGURATION_ESTIMATES,
+    CONFIGURATIONS,
+    FACTOR_MOVES,
+    MULTIVERSE_FINDINGS,
+    SPECIFICATION_CURVE,
+    VARIANCE_BUDGET,
 )
 from mpta_pipeline.core.tables.personas import GROUPS, PANEL, PERSONAS
 from mpta_pipeline.core.tables.schema import Column, Table
@@ -56,6 +65,13 @@ PUBLISHED: list[Table] = [
     POCKETS,
     MODEL_COMPARISON,
     MODELS,
+    POWER,
+    CONFIGURATIONS,
+    CONFIGURATION_ESTIMATES,
+    SPECIFICATION_CURVE,
+    MULTIVERSE_FINDINGS,
+    FACTOR_MOVES,
+    VARIANCE_BUDGET,
     LINEAGE,
 ]
 
