@@ -98,7 +98,9 @@ def answer_lines(frame: pl.DataFrame) -> pl.DataFrame:
     Args:
         frame: Replies with text and `line` (null for other replies).
     """
-    alone = pl.col("asked_together").is_null() if "asked_together" in frame.columns else pl.lit(True)
+    if "asked_together" not in frame.columns:
+        frame = frame.with_columns(pl.lit(None, pl.Int64).alias("asked_together"))
+    alone = pl.col("asked_together").is_null()
     numbers = frame.filter(alone)["line"].drop_nulls().unique().sort().to_list()
     if not numbers:
         return frame.with_columns(pl.lit(False).alias("no_line"))

@@ -86,7 +86,11 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
     # Numbers for several letters pick none, whatever the first letter is.
     attempted = pl.col("attempted") & (pl.col("text_status") == OK)
     lacking = pl.col("lacks").is_not_null()
-    text_status = pl.when(begun | unlisted | attempted | (lacking & (pl.col("text_status") == OK))).then(pl.lit(UNPARSED)).otherwise("text_status")
+    text_status = (
+        pl.when(begun | unlisted | attempted | (lacking & (pl.col("text_status") == OK)))
+        .then(pl.lit(UNPARSED))
+        .otherwise("text_status")
+    )
     letters = pl.col("elicitation") == "letter"
     share = pl.coalesce(
         "letter_share", pl.when(letters).then(pl.col("option_logprobs").list.eval(pl.element().exp()).list.sum())

@@ -14,7 +14,7 @@ from tests.factories import small_survey
 from tests.factories.task_tables import answered, made
 
 NAME = "value_alignment"
-CONDITIONS = ("persona", "wrong_persona", "no_persona")
+CONDITIONS = ("persona", "shuffled_any", "no_persona")
 
 
 def world_of(**config):
@@ -82,9 +82,9 @@ def test_who_shares_a_request_depends_on_neither_order_nor_partition(together, p
     some = together.panel.head(7)
     few = tasks.build_prompts(NAME, together.study, panel=some, **facts)
     of_them = prompts.filter(
-        pl.col("respondent_id").is_in(some["respondent_id"].implode()), pl.col("condition") != "persona_shuffled"
+        pl.col("respondent_id").is_in(some["respondent_id"].implode()), pl.col("condition") != "shuffled_any"
     )
-    few = few.filter(pl.col("condition") != "persona_shuffled")
+    few = few.filter(pl.col("condition") != "shuffled_any")
     assert (
         few.sort("prompt_id")
         .select("prompt_id", "user")
@@ -106,7 +106,8 @@ def test_the_persona_hides_what_any_question_of_the_request_asks(prompts, one_by
 
 def test_the_twin_without_persona_has_the_same_questions(prompts):
     told, untold = (
-        prompts.filter(condition=c).select("item_id", "respondent_id", "order_id", "user") for c in ("persona", "no_persona")
+        prompts.filter(condition=c).select("item_id", "respondent_id", "order_id", "user")
+        for c in ("persona", "no_persona")
     )
     both = told.join(untold, on=["item_id", "respondent_id", "order_id"], suffix="_none")
     assert both.height == told.height and (both["user"] == both["user_none"]).all()
