@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import sys
@@ -68,11 +67,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Spare Dagster work that no test is about, and the garbage collector all that was imported."""
+    """Spare Dagster work that no test is about."""
     if "dagster" in sys.modules:
         quick_dagster.install()
-    gc.collect()
-    gc.freeze()
 
 
 def _is_integration(item: pytest.Item) -> bool:

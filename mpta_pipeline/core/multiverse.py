@@ -2,7 +2,7 @@
 
 A configuration is one level of each factor. Configurations that differ in what a prompt says are tasks of their own
 (`opinions~framing-user_is~style-bullets`), those that differ in how a model is run are models of their own
-(`smollm2~temperature-0.7`). Both are made from this key when the study is read (docs/decisions/0047-multiverse.md).
+(`smollm2~temperature-0.7`). Both are made from this key when the study is read (docs/decisions/0024-multiverse.md).
 """
 
 from __future__ import annotations

@@ -528,6 +528,24 @@ _DECLARED = (
         },
     ),
     StoredTable(
+        "power",
+        "metrics",
+        Partitioning.NONE,
+        tables.POWER,
+        "aggregates",
+        upstream=("prompts", "groups"),
+        settings=("figure_rules",),
+        code=("mpta_pipeline.metrics.detectable",),
+        carried={"prompts": "task survey"},
+        derived={
+            "n_answers": "prompts.prompt_id",
+            "n_personas": "prompts.respondent_id",
+            "n_clusters": "prompts.cluster_id",
+            "detectable": "prompts.respondent_id prompts.cluster_id prompts.gold_idx",
+            "subgroup": "prompts.respondent_id",
+        },
+    ),
+    StoredTable(
         "responses",
         "inference",
         Partitioning.MODEL_TASK,
@@ -724,24 +742,6 @@ _DECLARED = (
     ),
     StoredTable(
         "models", "metrics", Partitioning.NONE, tables.MODELS, "configuration", companion_of="model_comparison"
-    ),
-    StoredTable(
-        "power",
-        "metrics",
-        Partitioning.NONE,
-        tables.POWER,
-        "aggregates",
-        upstream=("prompts", "groups"),
-        settings=("figure_rules",),
-        code=("mpta_pipeline.metrics.detectable",),
-        carried={"prompts": "task survey"},
-        derived={
-            "n_answers": "prompts.prompt_id",
-            "n_personas": "prompts.respondent_id",
-            "n_clusters": "prompts.cluster_id",
-            "detectable": "prompts.respondent_id prompts.cluster_id prompts.gold_idx",
-            "subgroup": "prompts.respondent_id",
-        },
     ),
     StoredTable(
         "configuration_estimates",

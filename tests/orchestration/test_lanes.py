@@ -26,7 +26,7 @@ def at_work(daemon, job, models=None):
 
 def test_every_asset_belongs_to_one_lane_in_the_order_of_work():
     assert [*TO_PROMPTS.assets, *OF_MODELS.assets] == graph.assets()
-    assert TO_PROMPTS.assets[-1] == "prompts" and OF_MODELS.assets[0] == "responses"
+    assert TO_PROMPTS.assets[-2:] == ["prompts", "power"] and OF_MODELS.assets[0] == "responses"
 
 
 def test_from_a_full_folder_to_the_report_in_one_run_per_lane(daemon, world):

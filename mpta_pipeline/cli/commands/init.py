@@ -42,7 +42,7 @@ def init(
     """Write configuration files for you to edit: study, models, surveys, Dagster's settings. Existing ones stay.
 
     Beside them it writes their JSON schemas, which editors use to complete keys and to mark mistakes, anew each time.
-    With --study, the files are those of a published design, with its figures to compare yours with; a folder that has
+    With --study, the files are those of a published design, with its estimates to compare yours with; a folder that has
     one of the files already is left as it is.
     """
     from mpta_pipeline.core.configuration import config_dir

@@ -11,8 +11,7 @@ A response depends on its prompt alone, bit by bit. Two things would make it dep
   Therefore single tokens are evaluated by one thread (measured: with 1 and 2 threads, responses differed from 272
   tokens on; with one thread for single tokens and 1, 2 or 3 for prompts they did not).
 
-Threads of one server wait for each other several hundred times per prompt. Therefore each thread is a server of its
-own, with a persona of its own (docs/decisions/0037-one-server-per-thread.md).
+Several servers may evaluate a persona each (docs/decisions/0022-one-server-per-thread.md).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _EVALUATION = 2  # part of the model's name in its responses; raise it if their bits change although the weights do not
-_MOST_SERVERS = 16
-_RESERVED = 2**29  # bytes of a server beside its weights: context and buffers
 _MARK = "\u2402mark\u2403"  # stands for what follows the prefix, to find its place in the chat template
 
 
@@ -56,8 +53,8 @@ class EmbeddedOptions(ProviderOptions):
         quantization: `q8_0` re-quantizes the weights once (on CPUs 1.6 times as fast as q4_1).
         context: Tokens of context.
         threads: Threads; null for one per core.
-        servers: Personas that are evaluated side by side, each by a server with its share of the threads. Null: one per
-            thread, fewer if that would take more than half of the free memory. Responses do not depend on it.
+        servers: Personas that are evaluated side by side, each by a server with its share of the threads. More than one
+            pays only if nothing else needs the processor. Responses do not depend on it.
     """
 
     file: str = Field(default="", validate_default=True)
@@ -65,7 +62,7 @@ class EmbeddedOptions(ProviderOptions):
     quantization: Literal["q8_0"] | None = None
     context: int = Field(default=4096, ge=256)
     threads: int | None = Field(default=None, ge=1)
-    servers: int | None = Field(default=None, ge=1)
+    servers: int = Field(default=1, ge=1)
 
     @field_validator("file")
     @classmethod
@@ -92,26 +89,6 @@ def _options_of(spec: ModelSpec) -> EmbeddedOptions:
 
 def _threads_of(spec: ModelSpec) -> int:
     return _options_of(spec).threads or os.cpu_count() or 1
-
-
-@lru_cache(maxsize=64)  # free memory changes, and the number of servers must not change within a run
-def _servers_that_fit(path: Path, threads: int) -> int:
-    """Return how many servers, each with weights of its own, take at most half of the free memory: one per thread."""
-    each = 2 * path.stat().st_size + _RESERVED
-    return max(1, min(threads, _MOST_SERVERS, _free_memory() // 2 // each))
-
-
-def _free_memory() -> int:
-    """Return bytes that programs can have; half of the machine's if it does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    except (ValueError, OSError, AttributeError):
-        return 0
 
 
 @dataclass
@@ -175,8 +152,7 @@ class Embedded(OpenAI):
     @classmethod
     def in_flight(cls, spec: ModelSpec) -> int:
         """Return the number of servers."""
-        own = _options_of(spec)
-        return own.servers or _servers_that_fit(weights_of(spec).path, _threads_of(spec))
+        return _options_of(spec).servers
 
     @classmethod
     def check_available(cls, spec: ModelSpec) -> None:
