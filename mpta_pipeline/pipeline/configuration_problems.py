@@ -184,6 +184,6 @@ def _models_of(deployment: Deployment, task: str, config: TaskConfig) -> Iterato
                 file=spec.source,
                 variable=f"models.{model}.elicitations",
                 value=", ".join(able),
-                remedy=f"list free_text there if the endpoint supports it, leave tasks.{task}.batch_items out, or leave "
-                "the model out",
+                remedy=f"list free_text there if the endpoint supports it, or leave tasks.{task}.batch_items or the "
+                "model out",
             )

@@ -1,4 +1,4 @@
-"""Ask several different questions of a persona in one request (`batch_items`), and find the answer to each in the reply.
+"""Ask a persona several different questions in one request (`batch_items`), and find each answer in the reply.
 
 Each question stays an item with prompts of its own. Those of one request have the same text and are therefore sent
 once; the column `line` says which line of the reply is theirs, and `asked_together` how many questions there are.

@@ -178,7 +178,7 @@ REPLIES = {
     '```json\n{\n  "1": "A",\n  "2": "B) yes",\n  "3": "A"\n}\n```': "ABA",
     '{"Q1": "A", "Q2": "B", "Q3": "A"}': "ABA",
     "| Question | Answer |\n|---|---|\n| 1 | A |\n| 2 | B |\n| 3 | A |": "ABA",
-    "| # | Question | Answer |\n|:-:|---|---|\n| 1 | Fast? | A) agree |\n| 2 | Is there a God? | B |\n| 3 | Line? | A |": "ABA",
+    "| # | Question | Answer |\n|:-:|---|---|\n| 1 | Fast? | A) agree |\n| 2 | A God? | B |\n| 3 | Line? | A |": "ABA",
     "1: A, 2: B, 3: A": "ABA",
     "1:A 2:B 3:A": "ABA",
     "Here are my answers:\n\n1: A\n\n2: B\n\n3: A\n\nI hope this helps!": "ABA",

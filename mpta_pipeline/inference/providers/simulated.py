@@ -179,8 +179,7 @@ def respond(own: SimulatedOptions, name: str, request: ModelRequest) -> ModelRes
     if k == 0:
         return ModelResponse(NO_OPTIONS, finish_reason="stop", provider_model=name)
     if request.known and (several := KnownTruth.parse_all(request.known)):
-        said = (_answer(own, name, request, known) for known in several)
-        text = "\n".join(f"{known.line}: {one}" for known, one in zip(several, said, strict=True))
+        text = "\n".join(f"{one.line}: {_answer(own, name, request, one)}" for one in several)
         return ModelResponse(text, finish_reason="stop", provider_model=name)
     known = KnownTruth.parse(request.known) if request.known else None
     if not known:  # a question outside a study: the probe's
