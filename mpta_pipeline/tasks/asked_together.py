@@ -144,7 +144,7 @@ _NUMBER = (
 _OPENING = r"^(?:[\s*_:=>\"'(\[`]|(?i:(?:the )?(?:answer|option|choice|letter)\b(?: is)?))*"
 # A letter, and what shows that it is one: "A person" begins a text.
 _MARKED = r"(?:([A-Z])(?:[ \t]*(?:[)\].:*_\"'`,;|]|$)|[ \t]+[-–—(])|([B-HJ-Z])[ \t])"
-_CELL = r"\|[ \t*(\[]*([A-Z])[).:\]*]*(?:[ \t][^|\n]*)?\|"
+_CELL = r"\|[ \t*(\[]*([A-Z])(?:[).:\]*][^|\n]*|[ \t]*)\|"
 _SMALL = r"^[*_(\[\"'`\s]*([a-z])(?:[)\]]|[*_\"'`.\s]*$)"
 _BELOW = (
     r"(?m)^[ \t>*_-]*(?i:(?:my |the )?(?:answer|choice)[ \t]*(?:is|:|=)[ \t*_:]*)[(\[*\"']*([A-Z])(?:[)\].:*_\"'\s]|$)"
