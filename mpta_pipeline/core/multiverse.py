@@ -126,7 +126,8 @@ class Multiverse(StrictModel):
     Attributes:
         factors: The choices and their levels.
         tasks: Tasks that are asked under every configuration; null for all.
-        figures: The figures. The first one is what `mpta plan` chooses a design for.
+        figures: The figures. `mpta plan --budget` compares designs by the first one, or by the one that `--figure`
+            names.
         design: All combinations (`full`), or a balanced part of them (`fractional`): the smallest orthogonal array
             that holds the factors, else a generalized subset design.
         runs: Combinations of a fractional design at most; null for half of them. It must allow at least one level
@@ -200,6 +201,40 @@ def combinations(levels: Sequence[int], design: str, runs: int | None = None) ->
     return np.unique(array, axis=0)
 
 
+@dataclass(frozen=True)
+class Design:
+    """A choice of combinations that the key `multiverse` can ask for.
+
+    Attributes:
+        design: `full` or `fractional`.
+        runs: What to write as `runs`; None for a full design.
+        rows: One row per combination with the index of each factor's level.
+    """
+
+    design: str
+    runs: int | None
+    rows: NDArray[np.int64]
+
+
+def possible_designs(levels: Sequence[int]) -> list[Design]:
+    """List the full design, then fractional ones, each at most half as large as the one before.
+
+    Args:
+        levels: Number of levels of each factor.
+    """
+    found = [Design("full", None, combinations(levels, "full"))]
+    while (runs := len(found[-1].rows) // 2) >= max(2, *levels):
+        try:
+            rows = combinations(levels, "fractional", runs)
+        except ValueError:  # no balanced design is this small
+            break
+        if len(rows) > runs:  # a single factor has no fraction
+            break
+        exact = len(combinations(levels, "fractional", len(rows))) == len(rows)
+        found.append(Design("fractional", len(rows) if exact else runs, rows))
+    return found
+
+
 def _orthogonal(levels: Sequence[int], most: int) -> NDArray[np.int64] | None:
     """The smallest orthogonal array of at most `most` rows; None if no array of the library has such columns."""
     from pyDOE3 import get_orthogonal_array, list_orthogonal_arrays
@@ -225,10 +260,16 @@ def _is_orthogonal(array: NDArray[np.int64], levels: Sequence[int]) -> bool:
     return True
 
 
+_MOST_CELLS = 5_000_000
+"""The library enumerates reduction ** factors cells: 6 runs of 8 factors would take more memory than a machine has."""
+
+
 def _subset(levels: Sequence[int], most: int, n: int) -> NDArray[np.int64]:
     from pyDOE3 import gsd
 
     for reduction in range(max(2, -(-n // most)), n + 1):
+        if reduction ** len(levels) > _MOST_CELLS:
+            break
         try:
             array = np.asarray(gsd(list(levels), reduction), dtype=np.int64)
         except (ValueError, IndexError):  # the library has no design this small

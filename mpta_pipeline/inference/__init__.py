@@ -25,7 +25,7 @@ from mpta_pipeline.inference.parallel_models import run_in_parallel, run_one_by_
 from mpta_pipeline.inference.probing import Probe, probe, stored_probe
 from mpta_pipeline.inference.prompt_parts import PartResponses, PromptParts
 from mpta_pipeline.inference.provider_registry import provider_problems
-from mpta_pipeline.inference.requests import of_panel_share, with_request_hashes
+from mpta_pipeline.inference.requests import PANEL_SHARE, of_panel_share, with_request_hashes
 from mpta_pipeline.inference.responses import (
     Plan,
     ledger_height,
@@ -39,6 +39,7 @@ from mpta_pipeline.inference.responses import (
 from mpta_pipeline.inference.run_control import Budget, RequestProgress, RequestReport, Stop
 
 __all__ = [
+    "PANEL_SHARE",
     "Budget",
     "ModelSpec",
     "PartResponses",

@@ -45,13 +45,23 @@ def load_of(spec: ModelSpec, requests: Iterable[pl.DataFrame]) -> Load:
     return Load(made, prompt_tokens, received, price)
 
 
-def _sums(spec: ModelSpec) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
-    """Tokens to send, tokens of the responses, and HTTP calls."""
+def tokens_per_request(spec: ModelSpec) -> tuple[pl.Expr, pl.Expr]:
+    """Tokens to send and tokens of the response, of each row of PROMPTS or of `unique_requests`."""
     length = pl.col("system").str.len_bytes().fill_null(0) + pl.col("user").str.len_bytes()
     response = pl.col("elicitation").replace_strict(
         {e: spec.tokens_for(e) for e in spec.elicitations}, return_dtype=pl.Int64
     )
-    # As `requests.calls_needed`, by table operation.
-    times = pl.when(pl.col("elicitation") == "option_logprob").then(pl.col("options").list.len() + 1).otherwise(1)
-    prompt = ((length / TYPICAL_BYTES_PER_TOKEN + _TEMPLATE_TOKENS) * times).sum()
-    return prompt.alias("prompt"), (response * times).sum().alias("response"), times.sum().alias("calls")
+    times = _calls()
+    prompt = (length / TYPICAL_BYTES_PER_TOKEN + _TEMPLATE_TOKENS) * times
+    return prompt.alias("prompt"), (response * times).alias("response")
+
+
+def _calls() -> pl.Expr:
+    """HTTP calls of each request, as `requests.calls_needed`, by table operation."""
+    return pl.when(pl.col("elicitation") == "option_logprob").then(pl.col("options").list.len() + 1).otherwise(1)
+
+
+def _sums(spec: ModelSpec) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
+    """Tokens to send, tokens of the responses, and HTTP calls."""
+    prompt, response = tokens_per_request(spec)
+    return prompt.sum(), response.sum(), _calls().sum().alias("calls")

@@ -84,6 +84,10 @@ def with_request_hashes(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
     return prompts.with_columns(request_hashes(spec, prompts))
 
 
+PANEL_SHARE = "panel_share"
+"""Key of the hash by which the persons of a share of the panel are chosen."""
+
+
 def of_panel_share(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
     """Return the prompts about the persons that the model is asked about, by `panel_share` of its entry.
 
@@ -92,7 +96,7 @@ def of_panel_share(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
     """
     if spec.panel_share >= 1 or prompts.is_empty():
         return prompts
-    chosen = hash_uniform(prompts, ["respondent_id"], key="panel_share") < spec.panel_share
+    chosen = hash_uniform(prompts, ["respondent_id"], key=PANEL_SHARE) < spec.panel_share
     # Described groups are no persons of the panel.
     groups = prompts["condition"] == GROUP_CONDITION if "condition" in prompts.columns else pl.lit(False)
     return prompts.filter(chosen | groups)

@@ -125,9 +125,9 @@ def grid(
     for (task, survey), part in units.sort("task", "survey").group_by(["task", "survey"], maintain_order=True):
         asked = part.join(crossed, on="respondent_id", how="left", maintain_order="left")
         key = {"task": task, "survey": survey}
-        whole, sd = _Side.of(asked), _effect_sd(asked, assumed)
+        whole, sd = Side.of(asked), effect_sd_of(asked, assumed)
         of_groups = [
-            (dimension, subgroup, _Side.of(inside), _Side.of(asked.filter(pl.col(dimension) != subgroup)))
+            (dimension, subgroup, Side.of(inside), Side.of(asked.filter(pl.col(dimension) != subgroup)))
             for dimension in present
             for (subgroup,), inside in asked.drop_nulls(dimension).group_by([dimension], maintain_order=True)
         ]
@@ -164,7 +164,7 @@ def grid(
 
 
 @dataclass(frozen=True)
-class _Side:
+class Side:
     """The answers of a subgroup: how they are spread over persons and batteries.
 
     Attributes:
@@ -182,7 +182,7 @@ class _Side:
     of_cluster: float
 
     @classmethod
-    def of(cls, units: pl.DataFrame) -> _Side:
+    def of(cls, units: pl.DataFrame) -> Side:
         """Count the answers of each person and battery."""
         person, cluster = (
             units.group_by(c).len()["len"].to_numpy().astype(float) for c in ("respondent_id", "cluster_id")
@@ -190,9 +190,9 @@ class _Side:
         squares = (float((one**2).sum()) for one in (person, cluster))
         return cls(len(person), len(cluster), float(person.sum()), *squares)
 
-    def times(self, people: float, questions: float) -> _Side:
+    def times(self, people: float, questions: float) -> Side:
         """The same with other numbers of people and of batteries; people answer in proportion to the batteries."""
-        return _Side(
+        return Side(
             round(self.n_personas * people),
             round(self.n_clusters * questions),
             self.n * people * questions,
@@ -220,7 +220,7 @@ class _Side:
         return min(self.n_personas, self.n_clusters if self.n_clusters > 1 else self.n_personas) - 1.0
 
 
-def _effect_sd(units: pl.DataFrame, assumed: Assumed) -> float:
+def effect_sd_of(units: pl.DataFrame, assumed: Assumed) -> float:
     """Standard deviation of the persona's effect between batteries, by whether questions have one key for everybody."""
     keys = units.group_by("item_id").agg(pl.len(), pl.col("gold_idx").n_unique().alias("keys"))
     asked = keys.filter(pl.col("len") > 1)
@@ -229,13 +229,13 @@ def _effect_sd(units: pl.DataFrame, assumed: Assumed) -> float:
     return float(np.sqrt(q * (1 - q))) if fixed else assumed.effect_sd
 
 
-def _effect(everyone: _Side, sd: float, assumed: Assumed, level: float) -> float:
+def _effect(everyone: Side, sd: float, assumed: Assumed, level: float) -> float:
     p, q = assumed.accuracy, assumed.without_persona
     variance = everyone.variance(p * (1 - p) + q * (1 - q), assumed, sd)
     return _smallest(variance, everyone.df(), level)
 
 
-def _arm(everyone: _Side, assumed: Assumed, level: float) -> float:
+def _arm(everyone: Side, assumed: Assumed, level: float) -> float:
     """Two halves of the people: what questions have in common cancels, how the effect differs by question stays."""
     half = everyone.times(0.5, 1)
     if half.n_personas < 2:
@@ -247,18 +247,18 @@ def _arm(everyone: _Side, assumed: Assumed, level: float) -> float:
     return _smallest(variance, min(everyone.n_personas - 2.0, clusters), level)
 
 
-def _gap_variance(inside: _Side, rest: _Side, assumed: Assumed) -> float:
+def _gap_variance(inside: Side, rest: Side, assumed: Assumed) -> float:
     """Variance of a gap. What questions have in common on both sides cancels; how the gap differs by question stays."""
     single = assumed.accuracy * (1 - assumed.accuracy)
     both = inside.variance(single, assumed, 0.0) + rest.variance(single, assumed, 0.0)
     return both + inside.between_clusters(assumed.gap_sd)
 
 
-def _gap(inside: _Side, rest: _Side, assumed: Assumed, level: float) -> float:
+def _gap(inside: Side, rest: Side, assumed: Assumed, level: float) -> float:
     return _smallest(_gap_variance(inside, rest, assumed), min(inside.df(), rest.df()), level)
 
 
-def _pocket(inside: _Side, rest: _Side, assumed: Assumed, level: float) -> float:
+def _pocket(inside: Side, rest: Side, assumed: Assumed, level: float) -> float:
     """As the search: persons are halved, and batteries as well if there are enough of them."""
     split = inside.n_clusters >= MIN_CLUSTERS_TO_SPLIT
     variance = _gap_variance(inside, rest, assumed) * (4 if split else 2)

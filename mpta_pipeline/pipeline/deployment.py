@@ -6,7 +6,7 @@ No Dagster here: the command line and the tests use it without an orchestrator.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from pathlib import Path
@@ -20,7 +20,7 @@ from mpta_pipeline.core.configuration import config_dir
 from mpta_pipeline.core.errors import ConfigError, DamagedError, SurveyFileError
 from mpta_pipeline.core.hashing import content_hash, digest
 from mpta_pipeline.core.model_task import ModelTask
-from mpta_pipeline.core.multiverse import Configuration, is_variant, model_levels, prompt_levels, variant_name
+from mpta_pipeline.core.multiverse import Configuration, Level, is_variant, model_levels, prompt_levels, variant_name
 from mpta_pipeline.core.own_records import SetAside, keep
 from mpta_pipeline.core.provenance import read_record, read_table
 from mpta_pipeline.core.published_figures import FILE as PUBLISHED
@@ -147,12 +147,17 @@ class Deployment:
     @cached_property
     def configurations(self) -> list[Configuration]:
         """The configurations of the multiverse, for each task that it varies and each model that is asked."""
+        multiverse = self.study.multiverse
+        return [] if multiverse is None else self.configurations_at(multiverse.configurations)
+
+    def configurations_at(self, combinations: Sequence[Mapping[str, Level]]) -> list[Configuration]:
+        """The configurations that some combinations of levels would be, for each task and model of the multiverse."""
         multiverse, found = self.study.multiverse, []
         if multiverse is None:
             return []
         models = {name: spec for name, spec in self.models.items() if not is_variant(name)}
         for task in multiverse.tasks or self.study.own_tasks:
-            for levels in multiverse.configurations:
+            for levels in combinations:
                 asked = variant_name(task, prompt_levels(levels))
                 chosen = levels.get("model")
                 for name, spec in models.items():

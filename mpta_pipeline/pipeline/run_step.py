@@ -137,6 +137,9 @@ def _keep(deployment: Deployment, node: Node, start: _Start, output: Output) -> 
     _nobody_withdrew(deployment, start)
     if output.before_storing is not None:
         output.before_storing()
+    stored_with_it = {name for name in graph.companions(node.asset) if not graph.TABLES[name].on_demand}
+    if stored_with_it != set(output.companions):  # one that is not there would keep its owner out of date forever
+        raise ValueError(f"the step of {node} must give {sorted(stored_with_it)}, and gave {sorted(output.companions)}")
     # Companions first: the owner's record states their versions too, and a run may be killed between two files.
     for name, frame in output.companions.items():
         companion = Node(name, node.partition)

@@ -29,10 +29,12 @@ CHANGED = {
     "crosswalk": "the wording of concepts changed",
     "data_use": "the data-use policy changed",
     "task": "the task or its item file changed",
+    "asked": "the models that are asked this configuration changed",
     "model": "the model's entry changed",
     "models": "models.yaml changed",
     "approval": "the model's approval or budget changed",
     "figure_rules": "the rules of estimates changed",
+    "published_figures": "published.yaml changed",
     "report_design": "what the report shows changed",
     "held_releases": "a release was held or accepted",
 }

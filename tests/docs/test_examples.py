@@ -208,7 +208,7 @@ def kind_of(document: dict[str, object]) -> str | None:
         return "surveys.yaml"
     if "blocks" in keys:
         return "questionnaire.yaml"
-    if keys <= set(PublishedStudy.model_fields):
+    if keys <= set(PublishedStudy.model_fields) and isinstance(document.get("figures", []), list):
         return "published.yaml"
     return "study.yaml" if keys <= set(Study.model_fields) else None
 

@@ -100,6 +100,9 @@ def nothing(key: str, value: Any, why: str) -> Change:
 
 
 HOW = "how requests are sent, not what is asked"
+VARIED = {"multiverse.factors.framing": ["you_are", "user_is"]}
+ONE_FIGURE = VARIED | {"multiverse.figures.what": "gap", "multiverse.figures.dimensions": "sex",
+                       "multiverse.figures.subgroup": "female"}  # fmt: skip
 IN_STUDY = [
     to("name", "another", "figure_rules", "report_design"),
     to("seed", 7, "persona_design", "panel_design", "item_selection", "prompt_design", "figure_rules"),
@@ -157,6 +160,40 @@ IN_STUDY = [
         beside={"figures.dimensions": ["sex", "country_group"]},
     ),
     to("figures.retest", None, "figure_rules"),
+    *(
+        moving(f"multiverse.factors.{factor}", levels)
+        for factor, levels in {
+            "framing": ["you_are", "user_is"],
+            "style": ["prose", "bullets"],
+            "traits": ["all", 2],
+            "elicitation": ["letter", "free_text"],
+            "orders": ["cyclic", "given"],
+            "scale_direction": ["forward", "reversed"],
+            "paraphrase": [0, 1],
+            "temperature": [0.0, 0.7],
+            "reasoning": ["as_given", "low"],
+            "model": ["loopback", "guest"],
+        }.items()
+    ),
+    moving("multiverse.tasks", ["value_alignment"], beside=VARIED),
+    moving("multiverse.design", "fractional", beside=VARIED | {"multiverse.factors.style": ["prose", "bullets"]}),
+    moving(
+        "multiverse.runs",
+        3,
+        beside=VARIED | {"multiverse.factors.style": ["prose", "bullets"], "multiverse.design": "fractional"},
+    ),
+    moving("multiverse.permutations", 99, beside=VARIED),
+    *(
+        moving(f"multiverse.figures.{key}", value, beside=ONE_FIGURE)
+        for key, value in {
+            "what": "gap",
+            "metric": "refusal_rate",
+            "condition": "no_persona",
+            "dimensions": "sex",
+            "subgroup": "male",
+            "name": "women and men",
+        }.items()
+    ),
     *(
         nothing(f"schedules.{key}", value, "when jobs run")
         for key, value in {
@@ -327,6 +364,8 @@ def test_every_field_that_only_one_provider_has_has_an_entry(tmp_path):
             "noise": 0.1,
             "flattening": 0.1,
             "copying": 0.1,
+            "direction": 0.1,
+            "group_accuracy": 0.5,
             "group": "age_band",
             "seed": 7,
         },
@@ -496,6 +535,9 @@ def apply(change: Change, file: Path, server: Server) -> None:
     settings = yaml.safe_load(file.read_text()) or {}
     for key, value in {**change.beside, change.key: change.value}.items():
         put(settings, whole_key(file.name, key), with_places(value, server))
+    varied = settings.get("multiverse", {})
+    if "figures" in varied:
+        varied["figures"] = [varied["figures"]]
     file.write_text(yaml.safe_dump(settings))
 
 

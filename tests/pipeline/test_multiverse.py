@@ -70,6 +70,18 @@ def test_a_study_is_asked_in_all_configurations_once_and_shown(world, server, fi
     assert plan["multiverse"]["new_requests"] == configurations["new_requests"].sum()
     assert {row["task"] for row in plan["by_task"]} == {TASK, "sample_myths"}
 
+    # Designs are compared by the variances of what was asked: everything that is asked already costs nothing.
+    told = json.loads(CliRunner().invoke(cli.app, ["plan", "--json", "--requests", "0"]).stdout)
+    assert told["design_figure"] == {"figure": "gap in accuracy, female", "measured": True}
+    designs = {(row["configurations"], row["share"]): row for row in told["designs"]}
+    assert designs[4, 1.0]["narrowest"] and {row["to_send"] for row in told["designs"]} == {0}
+    (of_all,) = designs[4, 1.0]["half_widths"]
+    gaps = curve.filter(figure="gap in accuracy, female")
+    single = (gaps["ci_high"] - gaps["ci_low"]).max() / 2
+    # With half of the persons, at most √2 times as wide: questions and choices stay.
+    assert 0 < of_all["half_width"] < designs[4, 0.5]["half_width"] <= 2**0.5 * of_all["half_width"] + 1e-9
+    assert of_all["half_width"] < 1.5 * single
+
     # A further level, and a temperature: only what is new is made and asked.
     calls = server.calls
     _, made = study(world, style=["prose", "bullets", "json"], elicitation=["letter", "verbalized"])

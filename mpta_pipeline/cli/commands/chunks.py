@@ -14,7 +14,7 @@ from mpta_pipeline.cli.result import Result
     Group.STUDY,
     examples=[
         "mpta chunks prompts --task value_alignment --part 1/8",
-        "mpta chunks scores --task value_alignment --model gpt --part 8/8  # then: mpta run",
+        "mpta chunks scores --task value_alignment --model my-model --part 8/8  # then: mpta run",
     ],
 )
 def chunks(

@@ -11,7 +11,7 @@ from mpta_pipeline.cli.labels import duration
 from mpta_pipeline.cli.result import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mpta_pipeline.inference import Plan
     from mpta_pipeline.pipeline.deployment import Deployment
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     examples=[
         "mpta plan",
         "mpta plan --calibrate  # measure the speed of models on this machine first",
+        "mpta plan --budget 20  # the design of the multiverse that this pays for and that tells most",
         "mpta plan --json  # the same as JSON",
     ],
 )
@@ -34,6 +35,27 @@ def plan(
             "answered yet. Their responses are kept.",
         ),
     ] = False,
+    budget: Annotated[
+        float | None,
+        typer.Option(min=0, help="US dollars: compare the designs of the multiverse that the study can ask for them."),
+    ] = None,
+    requests: Annotated[
+        int | None, typer.Option(min=0, help="The same by the number of requests, e.g. for models without a price.")
+    ] = None,
+    figure: Annotated[
+        str | None,
+        typer.Option(help="Figure whose interval is to be narrow, by its name; default: the first of the multiverse."),
+    ] = None,
+    choice_sd: Annotated[
+        float,
+        typer.Option(
+            "--choice-sd",
+            min=0.0,
+            max=0.5,
+            help="How much you expect the figure to vary between configurations (standard deviation), until some were "
+            "asked.",
+        ),
+    ] = 0.03,
 ) -> Result:
     """Estimate requests, tokens, price and time of the study, and how small a gap it can find, before anything is sent.
 
@@ -41,6 +63,7 @@ def plan(
     from the panel, the questions, the weights and the groups of the study.
     """
     from mpta_pipeline import inference
+    from mpta_pipeline.cli.designs import Wanted, add_designs
     from mpta_pipeline.core.multiverse import is_variant
     from mpta_pipeline.core.storage import at_work
     from mpta_pipeline.pipeline.configuration_problems import configuration_problems
@@ -70,12 +93,14 @@ def plan(
     plans = [inference.plan(spec, told[name], layout.ledger(name)) for name, spec in deployment.models.items()]
     result.table("plan", [one.as_row() for one in plans], shown=[_shown(one) for one in plans])
     own = [task for task in prompted if not is_variant(task)]
-    _add_by_task(result, deployment)
+    prices = _add_by_task(result, deployment)
     _add_by_condition(result, deployment, own)
     _add_by_arm(result, deployment, own)
     _add_orders(result, deployment)
     _add_together(result, deployment)
-    _add_multiverse(result, deployment, prompted, plans)
+    _add_multiverse(result, deployment, prompted, plans, prices)
+    if (budget, requests, figure) != (None, None, None):
+        add_designs(result, deployment, Wanted(budget, requests, figure, choice_sd))
     _add_total(result, deployment, plans)
     _add_detectable(result, deployment, own)
     for task, gap in items_left_out(deployment):
@@ -85,23 +110,28 @@ def plan(
     return result
 
 
-def _add_by_task(result: Result, deployment: Deployment) -> None:
-    """Add requests, price and time per model and task; the terminal shows them if there are several tasks."""
+def _add_by_task(result: Result, deployment: Deployment) -> dict[tuple[str, str], Plan]:
+    """Add requests, price and time per model and task; the terminal shows them if there are several tasks.
+
+    Returns:
+        Model and task → plan, with those of configurations.
+    """
     from mpta_pipeline.core.errors import MptaError
     from mpta_pipeline.core.multiverse import is_variant
     from mpta_pipeline.pipeline.status import to_send
 
+    plans = {(pair.model, pair.task): one for pair, one in to_send(deployment) if not isinstance(one, MptaError)}
     rows: list[dict[str, Any]] = [
         {
-            "model": pair.model,
-            "task": pair.task,
+            "model": model,
+            "task": task,
             "requests": one.requests,
             "to send": one.calls,
             "dollars": one.price,
             "seconds": one.seconds,
         }
-        for pair, one in to_send(deployment)
-        if not isinstance(one, MptaError) and not is_variant(str(pair))  # configurations have a table of their own
+        for (model, task), one in plans.items()
+        if not is_variant(model) and not is_variant(task)  # configurations have a table of their own
     ]
     shown = [
         {
@@ -116,6 +146,7 @@ def _add_by_task(result: Result, deployment: Deployment) -> None:
     ]
     several = len({row["task"] for row in rows}) > 1
     result.table("by_task", rows, title="Per task", shown=shown if several else ())
+    return plans
 
 
 def _add_by_condition(result: Result, deployment: Deployment, prompted: Sequence[str]) -> None:
@@ -221,7 +252,13 @@ _CHOICE = ("cyclic", "scale")
 _CELL = ("item_id", "respondent_id", "group", "repeat_id")
 
 
-def _add_multiverse(result: Result, deployment: Deployment, prompted: Sequence[str], plans: Sequence[Plan]) -> None:
+def _add_multiverse(
+    result: Result,
+    deployment: Deployment,
+    prompted: Sequence[str],
+    plans: Sequence[Plan],
+    prices: Mapping[tuple[str, str], Plan],
+) -> None:
     """Add the configurations of the multiverse: their requests, those that nothing before them shares, and the price.
 
     Args:
@@ -229,6 +266,7 @@ def _add_multiverse(result: Result, deployment: Deployment, prompted: Sequence[s
         deployment: The deployment.
         prompted: Tasks that have prompts.
         plans: The plan of each model for all tasks.
+        prices: The plan of each model and task.
     """
     if not deployment.configurations:
         return
@@ -248,13 +286,18 @@ def _add_multiverse(result: Result, deployment: Deployment, prompted: Sequence[s
         if whole.price is not None:
             dollars, priced = dollars + whole.price - (alone.price or 0.0), True
     frame = metrics.multiverse.with_requests(deployment.configurations, pl.concat(asked))
-    rows = frame.select("task", "model", "configuration", "requests", "new_requests").to_dicts()
+    columns = ("task", "model", "configuration", "requests", "new_requests")
+    rows = [
+        {name: row[name] for name in columns} | {"dollars": _of_new(row, prices)} for row in frame.iter_rows(named=True)
+    ]
     total, new = (int(frame[name].sum()) for name in ("requests", "new_requests"))
     if not total:
         result.info("The prompts of the multiverse are not built yet: `mpta run --until prompts` builds them.")
         return
     shown = [
-        row | {"requests": f"{row['requests']:,}", "new_requests": f"{row['new_requests']:,}"}
+        {name: row[name] for name in columns[:3]}
+        | {"requests": f"{row['requests']:,}", "new requests": f"{row['new_requests']:,}"}
+        | ({"US$": "" if row["dollars"] is None else f"{row['dollars']:.2f}"} if priced else {})
         for row in rows[:SHOWN_CONFIGURATIONS]
     ]
     result.table("configurations", rows, title="Configurations of the multiverse, and what each adds", shown=shown)
@@ -275,6 +318,14 @@ def _add_multiverse(result: Result, deployment: Deployment, prompted: Sequence[s
 
 
 SHOWN_CONFIGURATIONS = 40
+
+
+def _of_new(row: Mapping[str, Any], plans: Mapping[tuple[str, str], Plan]) -> float | None:
+    """Price of those of a configuration's requests that nothing before it shares and that have no response yet."""
+    one = plans.get((row["asked_model"], row["asked_task"]))
+    if one is None or one.price is None:
+        return None
+    return one.price / max(one.calls, 1) * min(one.calls, int(row["new_requests"]))
 
 
 def _add_total(result: Result, deployment: Deployment, plans: Sequence[Plan]) -> None:

@@ -53,7 +53,7 @@ def joint_test(
     if figure.what == "estimate" or curve.is_empty():
         note = "the joint test is one of differences" if figure.what == "estimate" else None
         return {"p_median": None, "p_count": None, "permutations": None, "note": note}
-    sums = _sums(curve, people, figure)
+    sums = person_sums(curve, people, figure)
     if sums is None:
         return {"p_median": None, "p_count": None, "permutations": None, "note": "no answers that can be permuted"}
     who, value, weight = sums
@@ -74,7 +74,9 @@ def joint_test(
     return {"p_median": p_median, "p_count": p_count, "permutations": permutations, "note": note}
 
 
-def _sums(curve: pl.DataFrame, people: pl.DataFrame, figure: NamedFigure) -> tuple[list[str], Floats, Floats] | None:
+def person_sums(
+    curve: pl.DataFrame, people: pl.DataFrame, figure: NamedFigure
+) -> tuple[list[str], Floats, Floats] | None:
     """Persons, and (persons × configurations) sums of values and of weights."""
     column = "effect" if figure.what == "effect" else "total"
     mine = people.filter(

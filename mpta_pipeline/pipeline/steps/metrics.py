@@ -75,7 +75,12 @@ def subgroup_metrics(inputs: Inputs) -> Output:
     """
     if is_variant(inputs.partition):
         none = tables.SUBGROUP_METRICS.empty()
-        return Output(none, checks=metrics.check_estimates(none), companions={"rivals": tables.RIVALS.empty()})
+        beside = {"rivals": tables.RIVALS, "experiments": tables.EXPERIMENTS, "answer_shares": tables.ANSWER_SHARES}
+        return Output(
+            none,
+            checks=metrics.check_estimates(none),
+            companions={name: schema.empty() for name, schema in beside.items()},
+        )
     inputs.table("people_shares")  # made once for all models; warehouse and report read it
     study, file, items = inputs.study, inputs.retest_file, inputs.table("items")
     kept: list[pl.DataFrame] = []
