@@ -198,6 +198,9 @@ def _prompts(gold: pl.DataFrame, elicitation: str, directions: bool) -> pl.DataF
             pl.lit([], pl.List(pl.String)).alias("masked"),
             pl.lit("any").alias("data_use"),
             pl.lit(None, pl.Float64).alias("weight"),
+            pl.lit(None, pl.String).alias("arm"),
+            pl.lit(None, pl.Boolean).alias("treated"),
+            pl.lit(None, pl.Int64).alias("line"),
         )
         .with_columns(pl.concat_str("system", "user", ignore_nulls=True).alias("content_hash"))
     )  # fmt: skip
