@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from mpta_pipeline.core.configuration import StrictModel, config_dir, read_yaml, validated
+from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.multiverse import Level, Multiverse, prompt_levels, variant_name
 from mpta_pipeline.core.unknown_names import unknown_name
 from mpta_pipeline.core.vocabulary import CONDITIONS, DOMAINS, Condition, Domain, Elicitation, Framing, Style
@@ -69,6 +70,8 @@ class TaskConfig(StrictModel):
         orders: Option orders: all cyclic shifts; `scale`: ordinal questions forward and reversed and all others in
             cyclic shifts, with "other", "none" and "don't know" last; only the given order; or all permutations.
         elicitation: How the answer is requested.
+        batch_items: Different questions that share one request for a persona, at most; null for one question per
+            request. Only with the elicitation `letter`, and not with arms.
         conditions: Conditions; null to use those of the study.
         arms: Arms of an experiment: name → what differs.
         control: The arm that the others are compared with; null for the only arm with neither text nor fields.
@@ -83,11 +86,27 @@ class TaskConfig(StrictModel):
     items_per_persona: int | None = Field(default=None, ge=1)
     orders: Literal["cyclic", "scale", "given", "full"] = "cyclic"
     elicitation: Elicitation = "letter"
+    batch_items: int | None = Field(default=None, ge=2, le=20)
     conditions: tuple[Condition, ...] | None = None
     arms: dict[str, Arm] = Field(default_factory=dict)
     control: str | None = None
     arm_design: Literal["one", "every"] = "one"
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _can_share_requests(self) -> TaskConfig:
+        if self.batch_items is None:
+            return self
+        if self.elicitation != "letter":
+            raise ValueError(
+                f"batch_items needs the elicitation letter: with {self.elicitation}, each question is a request of its "
+                "own; leave batch_items out"
+            )
+        if self.arms:
+            raise ValueError(
+                "batch_items does not go with arms: the text of an arm precedes one question; leave one of the two out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _arms_differ(self) -> TaskConfig:
@@ -249,6 +268,13 @@ class Study(StrictModel):
             if task not in self.tasks:
                 raise unknown_name(
                     "task", task, self.tasks, variable="multiverse.tasks", hint="or add it to study.yaml"
+                )
+            if self.tasks[task].batch_items is not None:
+                raise ConfigError(
+                    f"The multiverse varies how one question is asked, and task {task} asks several in a request",
+                    variable=f"tasks.{task}.batch_items",
+                    value=self.tasks[task].batch_items,
+                    remedy="name the other tasks in multiverse.tasks, or leave batch_items out",
                 )
             for levels in self.multiverse.configurations:
                 variant = self._variant(task, self.multiverse, prompt_levels(levels))

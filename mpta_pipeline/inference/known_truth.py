@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
@@ -47,7 +48,7 @@ class KnownTruth:
             description tells.
         shares: The shares of people's answers in a described group, weighted where people have weights; empty if they
             are not known; None if a person or nobody is described.
-        line: Number of the statement in a battery that is asked in one request; None otherwise.
+        line: Number of the statement or question in a request that asks several; None otherwise.
     """
 
     mind: str | None
@@ -62,8 +63,17 @@ class KnownTruth:
 
     @classmethod
     def parse(cls, text: str) -> KnownTruth:
-        """Read the JSON of the column `known`."""
+        """Read the JSON of the column `known`, about one question."""
+        return cls._made(orjson.loads(text))
+
+    @classmethod
+    def parse_all(cls, text: str) -> list[KnownTruth]:
+        """Read the JSON of the column `known` about all questions of a request; empty if it is about one."""
         fields = orjson.loads(text)
+        return [cls._made(one) for one in fields] if isinstance(fields, list) else []
+
+    @classmethod
+    def _made(cls, fields: dict[str, Any]) -> KnownTruth:
         shares = fields.get("shares")
         read = {
             "order": tuple(fields["order"]),

@@ -11,7 +11,7 @@ import polars as pl
 
 from mpta_pipeline.core.errors import ModelError, PolicyError
 from mpta_pipeline.core.hashing import digest, hash_rows, hash_uniform
-from mpta_pipeline.core.vocabulary import GROUP_CONDITION
+from mpta_pipeline.core.vocabulary import GROUP_CONDITION, LETTERS
 from mpta_pipeline.inference.known_truth import COLUMN
 
 if TYPE_CHECKING:
@@ -43,6 +43,14 @@ def calls_needed(elicitation: str, options: int) -> int:
     return options + 1 if elicitation == "option_logprob" else 1
 
 
+def _options(prompts: pl.DataFrame) -> pl.Expr:
+    """What the reply chooses from. Questions that share a request differ in options: it is answered with letters."""
+    if "asked_together" not in prompts.columns:
+        return pl.col("options")
+    letters = pl.lit(pl.Series([list(LETTERS)])).first()
+    return pl.when(pl.col("asked_together").is_null()).then("options").otherwise(letters).alias("options")
+
+
 def request_hashes(spec: ModelSpec, prompts: pl.DataFrame) -> pl.Series:
     """Return the ledger's key of each prompt, in order: model, parameters, messages, elicitation, options and repeat.
 
@@ -53,10 +61,11 @@ def request_hashes(spec: ModelSpec, prompts: pl.DataFrame) -> pl.Series:
         return prompts["request_hash"]
     key = digest(orjson.dumps(spec.identity(), option=orjson.OPT_SORT_KEYS), length=HASH_LENGTH)
     repeat = pl.col("repeat_id") if "repeat_id" in prompts.columns else pl.lit(0)
+    options = _options(prompts)
     columns: list[str | pl.Expr] = [
         "system",
         "user",
-        pl.concat_str(pl.col("options").list.len(), pl.col("options").list.join("\x1e"), separator="\x1e"),
+        pl.concat_str(options.list.len(), options.list.join("\x1e"), separator="\x1e"),
         "elicitation",
         repeat.alias("repeat"),
     ]
@@ -105,7 +114,9 @@ def unique_requests(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
         _check_elicitation(spec, elicitation, _conditions(prompts, elicitation))
     source = pl.col("survey") if "survey" in prompts.columns else pl.lit("this source")
     known = [COLUMN] if spec.provider_class.wanted_truth(spec) is not None else []
-    frame = prompts.select(*_COLUMNS, *known, source.alias("survey")).with_columns(request_hashes(spec, prompts))
+    frame = prompts.select(*_COLUMNS, *known, source.alias("survey")).with_columns(
+        request_hashes(spec, prompts), prompts.select(_options(prompts)).to_series()
+    )
     return frame.group_by("request_hash", maintain_order=True).agg(
         pl.col("system", "user", "options", "elicitation", "group", *known).first(),
         pl.col("data_use").max(),  # "any" < "local_only"
@@ -127,6 +138,8 @@ def _check_elicitation(spec: ModelSpec, elicitation: str, conditions: Collection
     elif elicitation not in spec.elicitations:
         problem = f"Model {spec.name} is not used with elicitation {elicitation}"
         remedy = "list it in the model's entry if the endpoint supports it, or use elicitation letter in study.yaml"
+        if elicitation == "free_text":
+            remedy += " without `batch_items` and `asked: battery`"
     else:
         return
     if set(conditions) == {GROUP_CONDITION}:

@@ -197,3 +197,13 @@ def _models_of(deployment: Deployment, task: str, config: TaskConfig) -> Iterato
                 value=", ".join(able),
                 remedy=f"use one of these in tasks.{task}.elicitation of study.yaml, or leave the model out",
             )
+        elif config.batch_items is not None and "free_text" not in able:
+            yield ConfigError(
+                f"Task {task} asks several questions in a request, and model {model} does not offer free_text, with "
+                "which such a reply is requested",
+                file=spec.source,
+                variable=f"models.{model}.elicitations",
+                value=", ".join(able),
+                remedy=f"list free_text there if the endpoint supports it, or leave tasks.{task}.batch_items or the "
+                "model out",
+            )

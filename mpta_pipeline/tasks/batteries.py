@@ -92,25 +92,30 @@ def answer_lines(frame: pl.DataFrame) -> pl.DataFrame:
     """Replace the texts of replies to batteries by the answer to each statement, and add `no_line`.
 
     Lines such as "2: B", "2. (b) neither" and JSON (`{"2": "B"}`) are read; of several lines with one number the last.
+    Replies to several questions (`asked_together`) are left to `asked_together.lines_of_replies`.
     A reply without a line for the statement keeps its text, so that a refusal is recognized, and counts as no answer.
 
     Args:
         frame: Replies with text and `line` (null for other replies).
     """
-    if frame["line"].null_count() == frame.height:
+    if "asked_together" not in frame.columns:
+        frame = frame.with_columns(pl.lit(None, pl.Int64).alias("asked_together"))
+    alone = pl.col("asked_together").is_null()
+    numbers = frame.filter(alone)["line"].drop_nulls().unique().sort().to_list()
+    if not numbers:
         return frame.with_columns(pl.lit(False).alias("no_line"))
     said = read_thought(pl.col("text").fill_null("")).struct.field("said")
     found = pl.lit(None, pl.String)
-    for n in frame["line"].drop_nulls().unique().sort().to_list():
+    for n in numbers:
         quoted = rf'"{n}"\s*:\s*"([^"]*)"'
         line = rf"(?mi)^[\s*(\[]*(?:statement |question |no\.? ?)?{n}[\s*)\]]*[.:)=–-][\s*:]*(\S.*?)[\s*]*$"
         last = pl.coalesce(
             said.str.extract_all(quoted).list.last().str.extract(quoted),
             said.str.extract_all(line).list.last().str.extract(line),
         )
-        found = pl.when(pl.col("line") == n).then(last).otherwise(found)
+        found = pl.when(alone & (pl.col("line") == n)).then(last).otherwise(found)
     frame = frame.with_columns(found.alias("found"))
     return frame.with_columns(
         pl.coalesce("found", "text").alias("text"),
-        (pl.col("line").is_not_null() & pl.col("found").is_null()).alias("no_line"),
+        (alone & pl.col("line").is_not_null() & pl.col("found").is_null()).alias("no_line"),
     ).drop("found")

@@ -80,7 +80,25 @@ def _of_persons(prompts: pl.DataFrame, wanted: WantedTruth, members: pl.DataFram
         frame = frame.with_columns(prompts["line"])
         listed = pl.struct(*told, "line").struct.json_encode()
         made = pl.when(pl.col("line").is_null()).then(made).otherwise(listed)
-    return frame.select("row", made.alias(COLUMN))
+    frame = frame.select("row", made.alias(COLUMN))
+    if "asked_together" in prompts.columns and prompts["asked_together"].null_count() < prompts.height:
+        frame = _of_requests(frame, prompts)
+    return frame
+
+
+def _of_requests(frame: pl.DataFrame, prompts: pl.DataFrame) -> pl.DataFrame:
+    """What is known about all questions of a request, for each prompt that shares it: row, known (a list in JSON)."""
+    request = [
+        "task", "content_hash", "respondent_id", "condition", "style", "framing", "paraphrase_id", "order_id",
+    ]  # fmt: skip
+    rows = frame.join(prompts.select("row", *request, "repeat_id", "line", "asked_together"), on="row")
+    shared = rows.drop_nulls("asked_together").sort("line").unique([*request, "repeat_id", "line"], maintain_order=True)
+    known = shared.group_by(*request, "repeat_id").agg(pl.format("[{}]", pl.col(COLUMN).str.join(",")).alias("all"))
+    one = pl.col("asked_together").is_null()
+    return (
+        rows.join(known, on=[*request, "repeat_id"], how="left", maintain_order="left")
+        .select("row", pl.when(one).then(COLUMN).otherwise("all").alias(COLUMN))
+    )  # fmt: skip
 
 
 def _of_groups(prompts: pl.DataFrame, wanted: WantedTruth, gold: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:

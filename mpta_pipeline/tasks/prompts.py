@@ -21,6 +21,8 @@ from mpta_pipeline.core.tables import PROMPTS
 from mpta_pipeline.core.vocabulary import DOMAINS, GROUP_CONDITION, LETTERS
 from mpta_pipeline.personas import PLACEBO, SHUFFLES, CrosswalkTables, masks, render, stand_ins
 from mpta_pipeline.tasks.arms import assigned, items_by_arm
+from mpta_pipeline.tasks.asked_together import COLUMNS as TOGETHER
+from mpta_pipeline.tasks.asked_together import check_items, grouped, hidden_together, texts_together
 from mpta_pipeline.tasks.assignment import balanced_blocks, sweep
 from mpta_pipeline.tasks.batteries import ELICITATION as LISTED
 from mpta_pipeline.tasks.batteries import asked_at_once, of_batteries
@@ -140,6 +142,7 @@ def plan_prompts(
 ) -> PromptPlan:
     """Decide who is asked what, which all of a task's prompts share; the arguments are those of `build_prompts`."""
     config = study.tasks[name]
+    check_items(name, config, items)
     kind = kind_of(name, config, base)
     if isinstance(config, TaskVariant):
         personas = _with_traits(personas, config.traits)
@@ -179,6 +182,9 @@ def plan_prompts(
                 pl.lit(config.control_arm).alias("arm"), pl.lit(False).alias("treated")
             )
     by_arm = items_by_arm(items, config.arms)
+    shown = _shown_by_arm(by_arm, config.orders, elicitation)
+    if config.batch_items is not None:
+        pairs = grouped(pairs, shown, size=config.batch_items, seed=study.seed)
     return PromptPlan(
         name,
         study,
@@ -186,7 +192,7 @@ def plan_prompts(
         personas.select("respondent_id", "survey", "wave", "codebook", "traits", "data_use"),
         elicitation,
         hidden,
-        _shown_by_arm(by_arm, config.orders, elicitation),
+        shown,
         facts,
         tuple(condition for condition in conditions if condition != GROUP_CONDITION),
         {c: stand_ins(personas, SHUFFLES[c], seed=study.seed) for c in conditions if c in SHUFFLES},
@@ -205,7 +211,8 @@ class PromptPlan:
     Attributes:
         name: Task.
         study: The study.
-        pairs: Which persona is asked which item: the persona's facts, item_id and gold_idx.
+        pairs: Which persona is asked which item: the persona's facts, item_id and gold_idx; with `batch_items`, also
+            which items share a request (`asked_together.grouped`).
         personas: Their traits.
         elicitation: How the answers are requested.
         hidden: What a persona must not show for an item, by item and codebook.
@@ -315,6 +322,8 @@ class PromptPlan:
         parts = []
         if not self.pairs.is_empty() and self.conditions:
             pairs = self.pairs.join(self.hidden, on=["item_id", "codebook"])
+            if "set" in pairs.columns:
+                pairs = hidden_together(pairs)
             texts = self._persona_texts(pairs)
             about = self._with_first(pairs).join(texts.lazy(), on=["respondent_id", "mask_id"])
             parts.append(self._crossed(about, self.shown, self.elicitation))
@@ -331,7 +340,7 @@ class PromptPlan:
             "order_id", "content_hash", *self._of_arms[:1],
         ]  # fmt: skip
         ids = pl.format("{}-{}-{}", "group", pl.col("item_hash").str.head(6), hash_rows(prompts, cell, key="prompt"))
-        facts = {"arm": pl.String(), "treated": pl.Boolean(), "line": pl.Int64()}
+        facts = {"arm": pl.String(), "treated": pl.Boolean(), "line": pl.Int64(), "asked_together": pl.Int64()}
         absent = (pl.lit(None, dtype).alias(name) for name, dtype in facts.items() if name not in prompts.columns)
         prompts = prompts.with_columns(ids.alias("prompt_id"), *absent)
         return PROMPTS.conform(prompts.select(list(PROMPTS.schema)))
@@ -348,18 +357,27 @@ class PromptPlan:
             elicitation: How the answer is requested.
         """
         repeats = pl.LazyFrame({"repeat_id": range(self.repeats)}, schema={"repeat_id": pl.Int64})
+        asked = texts.join(shown.lazy(), on=["item_id", "arm"] if self.config.arms else ["item_id"])
+        further = [*self._of_arms, *(["line"] if "line" in shown.columns else [])]
+        asks = self._elicitation(elicitation, shown)
+        if "set" in texts.collect_schema():
+            together = texts_together(self.pairs, shown, _ASK[elicitation])
+            asked = asked.join(together.lazy(), on=["set", "order_id"], how="left", maintain_order="left").with_columns(
+                pl.coalesce("user_together", "user").alias("user"),
+                pl.coalesce("hash_together", "user_hash").alias("user_hash"),
+            )
+            asks, further = pl.when(pl.col("set").is_null()).then(asks).otherwise(pl.lit(LISTED)), list(TOGETHER[1:])
         return (
-            texts.join(shown.lazy(), on=["item_id", "arm"] if self.config.arms else ["item_id"])
-            .filter(_asked_orders(self.config))
+            asked.filter(_asked_orders(self.config))
             .join(self.facts.lazy(), on="item_id")
             .join(repeats, how="cross")
             .with_columns(
                 pl.lit(self.name).alias("task"),
-                self._elicitation(elicitation, shown).alias("elicitation"),
+                asks.alias("elicitation"),
                 # Prompts without a persona share the item.
                 pl.coalesce("text_hash", "item_hash").alias("group"),
             )
-            .select(*_CROSSED, *self._of_arms, *(["line"] if "line" in shown.columns else []))
+            .select(*_CROSSED, *further)
             .collect()
         )
 
@@ -507,7 +525,12 @@ _DOMAIN_ORDER = {domain: i for i, domain in enumerate(DOMAINS)}
 def _with_first(pairs: pl.DataFrame, seed: int) -> pl.LazyFrame:
     """Add where the choice of option orders starts, by hash of person (or group) and item."""
     first = hash_uniform(pairs, ["respondent_id", "item_id"], key=f"first\x1f{seed}")
-    return pairs.lazy().with_columns(first.alias("first"))
+    if "set" not in pairs.columns:
+        return pairs.lazy().with_columns(first.alias("first"))
+    # The questions of a request are asked in the same orders: those of its first question.
+    leads = pl.col("first").sort_by("line").first().over("respondent_id", "set")
+    pairs = pairs.with_columns(first.alias("first"))
+    return pairs.lazy().with_columns(pl.when(pl.col("set").is_null()).then("first").otherwise(leads).alias("first"))
 
 
 def _described_dimensions(study: Study, items: pl.DataFrame) -> list[str]:

@@ -7,6 +7,7 @@ import polars as pl
 from mpta_pipeline.core.reasoning_text import read_thought
 from mpta_pipeline.core.tables import SCORES, TEXT_SCORES
 from mpta_pipeline.core.vocabulary import CUT_OFF_FINISHES, GROUP_CONDITION, REFUSED_FINISHES
+from mpta_pipeline.tasks.asked_together import lines_of_replies
 from mpta_pipeline.tasks.batteries import answer_lines
 from mpta_pipeline.tasks.option_orders import order_text, scale_directions
 from mpta_pipeline.tasks.parsing import (
@@ -48,7 +49,10 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
         model, prompt_id, request_hash, text, status, unparsed_reason, letter_share, pred_pos (shown), pred_idx
         (canonical), p_vec (canonical order; null without probabilities).
     """
-    line = (pl.col("line") if "line" in prompts.columns else pl.lit(None, pl.Int64)).alias("line")
+    line, together = (
+        (pl.col(name) if name in prompts.columns else pl.lit(None, pl.Int64)).alias(name)
+        for name in ("line", "asked_together")
+    )
     of_prompts = [c for c in ("prompt_id", "options", "option_order", "elicitation", "condition") if c in prompts]
     absent = {"completion_tokens": pl.Int64, "letter_share": pl.Float64, "thought": pl.Boolean}
     frame = (
@@ -56,9 +60,9 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
             pl.lit(None, dtype).alias(name) for name, dtype in absent.items() if name not in responses.columns
         )
         .select("model", "prompt_id", "request_hash", *_READ)
-        .join(prompts.select(*of_prompts, line), on="prompt_id")
+        .join(prompts.select(*of_prompts, line, together), on="prompt_id")
     )
-    frame = answer_lines(frame)
+    frame = lines_of_replies(answer_lines(frame))
     about_group = pl.col("condition") == GROUP_CONDITION if "condition" in of_prompts else pl.lit(False)
     is_open = pl.col("options").list.len() == 0
     texts, frame = frame.filter(is_open), frame.filter(~is_open)
@@ -81,7 +85,12 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
     unlisted = pl.col("no_line") & (pl.col("text_status") == OK)
     # Numbers for several letters pick none, whatever the first letter is.
     attempted = pl.col("attempted") & (pl.col("text_status") == OK)
-    text_status = pl.when(begun | unlisted | attempted).then(pl.lit(UNPARSED)).otherwise("text_status")
+    lacking = pl.col("lacks").is_not_null()
+    text_status = (
+        pl.when(begun | unlisted | attempted | (lacking & (pl.col("text_status") == OK)))
+        .then(pl.lit(UNPARSED))
+        .otherwise("text_status")
+    )
     letters = pl.col("elicitation") == "letter"
     share = pl.coalesce(
         "letter_share", pl.when(letters).then(pl.col("option_logprobs").list.eval(pl.element().exp()).list.sum())
@@ -124,6 +133,8 @@ def parse_replies(prompts: pl.DataFrame, responses: pl.DataFrame) -> pl.DataFram
         .then(pl.lit("cut_off"))
         .when(unlisted)
         .then(pl.lit("no_option"))
+        .when(lacking & vague)
+        .then("lacks")
         .when(pl.col("thought").fill_null(False) & (pl.col("unparsed_reason") == "empty"))
         .then(pl.lit("thought_only"))
         .when(no_list)

@@ -204,6 +204,8 @@ def _prompts(gold: pl.DataFrame, elicitation: str, directions: bool) -> pl.DataF
         )
         .with_columns(pl.concat_str("system", "user", ignore_nulls=True).alias("content_hash"))
     )  # fmt: skip
+    absent = {name: dtype for name, dtype in tables.PROMPTS.schema.items() if name not in frame.columns}
+    frame = frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in absent.items())
     return tables.PROMPTS.conform(frame.select(list(tables.PROMPTS.schema)))
 
 

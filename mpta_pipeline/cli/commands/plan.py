@@ -97,6 +97,7 @@ def plan(
     _add_by_condition(result, deployment, own)
     _add_by_arm(result, deployment, own)
     _add_orders(result, deployment)
+    _add_together(result, deployment)
     _add_multiverse(result, deployment, prompted, plans, prices)
     if (budget, requests, figure) != (None, None, None):
         add_designs(result, deployment, Wanted(budget, requests, figure, choice_sd))
@@ -201,7 +202,11 @@ def _add_orders(result: Result, deployment: Deployment) -> None:
 
     names, rows = names_of(deployment), []
     for task, config in deployment.study.own_tasks.items():
-        if config.orders not in _CHOICE or made(deployment, Node("prompts", task)) is None:
+        if (
+            config.orders not in _CHOICE
+            or config.batch_items is not None
+            or made(deployment, Node("prompts", task)) is None
+        ):
             continue
         prompts = reduced(deployment, "prompts", task, lambda part: part.select(_CELL).unique())
         items = read(deployment, "items", task)
@@ -216,6 +221,32 @@ def _add_orders(result: Result, deployment: Deployment) -> None:
             + (" with cyclic orders." if config.orders == "scale" else ".")
         )
     result.facts["orders"] = rows
+
+
+def _add_together(result: Result, deployment: Deployment) -> None:
+    """Add, per task whose questions share requests, the requests per model with and without `batch_items`."""
+    import polars as pl
+
+    from mpta_pipeline import tasks
+    from mpta_pipeline.cli.labels import names_of
+    from mpta_pipeline.core.provenance import Node
+    from mpta_pipeline.pipeline.stored import made, read, reduced
+
+    names, rows = names_of(deployment), []
+    for task, config in deployment.study.own_tasks.items():
+        if config.batch_items is None or made(deployment, Node("prompts", task)) is None:
+            continue
+        sent = reduced(deployment, "prompts", task, lambda part: part.select(pl.col("content_hash").hash().unique()))
+        cells = reduced(deployment, "prompts", task, lambda part: part.select(_CELL).unique())
+        items, seed = read(deployment, "items", task), deployment.study.seed
+        alone = tasks.count_requests(cells, items, config, orders=config.orders, seed=seed)
+        row = {"task": task, "batch_items": config.batch_items, "requests": sent["content_hash"].n_unique()}
+        rows.append(row | {"one_by_one": alone})
+        result.info(
+            f"  {names.task(task)}: with `batch_items: {config.batch_items}`, {row['requests']:,} requests per model "
+            f"instead of {alone:,} with one question each."
+        )
+    result.facts["asked_together"] = rows
 
 
 _CHOICE = ("cyclic", "scale")

@@ -178,21 +178,51 @@ def respond(own: SimulatedOptions, name: str, request: ModelRequest) -> ModelRes
     k = len(request.options)
     if k == 0:
         return ModelResponse(NO_OPTIONS, finish_reason="stop", provider_model=name)
-    known = request.known and KnownTruth.parse(request.known)
+    if request.known and (several := KnownTruth.parse_all(request.known)):
+        text = "\n".join(f"{one.line}: {_answer(own, name, request, one)}" for one in several)
+        return ModelResponse(text, finish_reason="stop", provider_model=name)
+    known = KnownTruth.parse(request.known) if request.known else None
     if not known:  # a question outside a study: the probe's
         known = KnownTruth(None, request.user, None, None, None, tuple(range(k)), {})
+    said = _given(own, name, request, known, k)
+    if isinstance(said, str):
+        return ModelResponse(said, finish_reason="stop", provider_model=name)
+    if isinstance(said, list):
+        return _stating(said, name)
+    return _in_words(request, said, name, line=known.line)
+
+
+def _answer(own: SimulatedOptions, name: str, request: ModelRequest, known: KnownTruth) -> str:
+    """Return what it says to one of several questions in a request."""
+    said = _given(own, name, request, known, len(known.order), known.item)
+    return LETTERS[said] if isinstance(said, int) else str(said)
+
+
+def _given(
+    own: SimulatedOptions, name: str, request: ModelRequest, known: KnownTruth, k: int, *of_item: str
+) -> int | str | list[float]:
+    """Return the shown position of the option that it gives, its refusal, or the shares that it states for a group.
+
+    Args:
+        own: Its properties.
+        name: Its name.
+        request: The request.
+        known: What it knows about the question.
+        k: Number of options.
+        of_item: The question, if the request has several: each is drawn for by itself.
+    """
 
     def settled(what: str) -> float:
         return uniform(own.seed, name, what, known.mind, known.item)
 
     def at_this_asking(what: str) -> float:
-        return uniform(own.seed, name, what, request.request_hash)
+        return uniform(own.seed, name, what, request.request_hash, *of_item)
 
     shares = subgroup_rates(own, known)
     if settled("refusal") < shares.refusals:
-        return ModelResponse(REFUSAL, finish_reason="stop", provider_model=name)
+        return REFUSAL
     if known.shares is not None:
-        return _stating(_stated_shares(own, known, shares.accuracy, k), name)
+        return _stated_shares(own, known, shares.accuracy, k)
     if at_this_asking("position") < own.position_bias:
         position = 0 if own.position == "first" else k - 1
     else:
@@ -202,7 +232,7 @@ def respond(own: SimulatedOptions, name: str, request: ModelRequest) -> ModelRes
             position = known.order.index(_settled_answer(own, known, shares.accuracy, k, settled))
         if at_this_asking("direction") < own.direction:
             position = max(position - 1, 0)
-    return _in_words(request, position, name, line=known.line)
+    return position
 
 
 class Shares:

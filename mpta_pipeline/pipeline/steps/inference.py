@@ -17,6 +17,7 @@ from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.storage import scratch
+from mpta_pipeline.core.vocabulary import LETTERS
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.step import Output, step
@@ -250,7 +251,9 @@ def _statuses_of(responses: pl.DataFrame) -> pl.Series:
         pl.int_ranges(pl.col("options").list.len()).alias("option_order"),
         "elicitation",
         tasks.listed(pl.col("elicitation"), pl.col("text")).alias("line"),
-    )
+        # Requests with several questions have letters for options, and the first line stands for all.
+        pl.when(pl.col("options").list.join("") == LETTERS).then(pl.lit(2, pl.Int64)).alias("asked_together"),
+    ).with_columns(pl.when(pl.col("asked_together").is_null()).then("line").otherwise(pl.lit(1)).alias("line"))
     given = responses.select(
         pl.lit("").alias("model"),
         pl.col("request_hash").alias("prompt_id"),
