@@ -39,6 +39,8 @@ NOT_HERE = {
     "mpta demo": "takes minutes: nox -s demo runs it",
     "mpta forget gss-2018:317": "also runs the pipeline: tests/attack/test_parents_that_change.py; here, --no-run",
     "mpta open ui": "needs a UI that runs: tests/cli/test_status.py",
+    "mpta plan --budget": "needs a multiverse: tests/cli/test_plan.py",
+    "mpta plan --requests": "needs a multiverse: tests/cli/test_plan.py",
     "mpta score preds.jsonl": "needs BBQ's own files: tests/external/test_answers.py",
     "mpta score log.eval": "needs a log of inspect_ai: tests/external/test_logs.py",
 }

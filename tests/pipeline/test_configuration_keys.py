@@ -128,6 +128,7 @@ IN_STUDY = [
     to("tasks.items", 2, "task"),
     to("tasks.items_per_persona", 1, "task"),
     to("tasks.orders", "given", "task"),
+    to("tasks.batch_items", 2, "task"),
     to("tasks.elicitation", "verbalized", "task"),
     to("tasks.conditions", ["persona", "no_persona", "placebo"], "task"),
     to("tasks.options", {"columns": ["abortion_poor"]}, "task"),
