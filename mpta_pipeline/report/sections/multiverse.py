@@ -67,10 +67,11 @@ TEMPLATE = """\
 </figure>
 {% endfor %}
 {% if more %}<p>{{ more }} more curves are in the warehouse, table <code>specification_curve</code>.</p>{% endif %}
+{% if more_budgets %}<p>{{ more_budgets }} more variance budgets are in the warehouse, table <code>variance_budget</code>.</p>{% endif %}
 """
 
 SHOWN = 24
-"""Curves on the page. The warehouse has all."""
+"""Curves, and variance budgets, on the page. The warehouse has all."""
 NAMES = {"scale_direction": "scale direction", "traits": "traits shown", "orders": "option orders"}
 
 
@@ -118,6 +119,7 @@ def data(report: Report) -> Mapping[str, Any] | None:
     )
     absent = [name for name in known if name not in {row["figure"] for row in rows}]
     made = [_curve(report, row, known[row["figure"]], factors) for row in rows[:SHOWN]]
+    budgets = _budgets(report)
     return {
         "absent": absent,
         "n": len(multiverse.configurations),
@@ -126,7 +128,8 @@ def data(report: Report) -> Mapping[str, Any] | None:
         "requests": total,
         "shared": total - new,
         "curves": made,
-        "budgets": _budgets(report),
+        "budgets": budgets[:SHOWN],
+        "more_budgets": max(len(budgets) - SHOWN, 0),
         "more": max(len(rows) - SHOWN, 0),
     }
 
@@ -160,7 +163,7 @@ def _budgets(report: Report) -> list[Budget]:
     frame = report.frames["variance_budget"].drop_nulls("share")
     keys = frame.select("task", "over", "survey").unique().sort("task", "over", "survey").rows()
     found = []
-    for task, over, survey in sorted(keys, key=lambda key: (key[0], key[1] in report.controls, *key[1:]))[:SHOWN]:
+    for task, over, survey in sorted(keys, key=lambda key: (key[0], key[1] in report.controls, *key[1:])):
         rows = frame.filter(task=task, over=over, survey=survey).sort("share", descending=True).to_dicts()
         named = [(row, MEANINGS.get(row["component"], phrases.opening(_choice(row["component"])))) for row in rows]
         bars = [intervals.Row(n, r["share"], r["ci_low"], r["ci_high"], main=True, text=_percent(r)) for r, n in named]

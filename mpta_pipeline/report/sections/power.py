@@ -37,6 +37,8 @@ TEMPLATE = """\
 </details>
 </figure>
 {% endfor %}
+{% if nothing %}<p>Even a difference of 100 points would not be found for: {{ nothing|join("; ") }}.</p>{% endif %}
+{% if more %}<p>The curves of {{ more }} more are in the warehouse, table <code>power</code>.</p>{% endif %}
 """
 
 SHOWN = 6
@@ -61,12 +63,20 @@ def data(report: Report) -> Mapping[str, Any] | None:
     frame = report.frames["power"]
     if frame.is_empty():
         return None
-    made = []
+    made, nothing = [], []
     for task, survey in frame.select("task", "survey").unique().sort("task", "survey").rows():
         part = _of_middle(frame.filter(task=task, survey=survey).to_dicts())
         if any(row["detectable"] is not None and row["detectable"] <= 1 for row in part):
             made.append(_curves(report, task, survey, part))
-    return {"curves": made[:SHOWN], "points": points} if made else None
+        else:
+            nothing.append(_where(report, task, survey))
+    if not made:
+        return None
+    return {"curves": made[:SHOWN], "points": points, "nothing": nothing, "more": max(len(made) - SHOWN, 0)}
+
+
+def _where(report: Report, task: str, survey: str) -> str:
+    return f"{report.labels.task(task)} · {report.labels.survey(survey)}"
 
 
 def _of_middle(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -83,7 +93,7 @@ def _of_middle(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _curves(report: Report, task: str, survey: str, rows: Sequence[dict[str, Any]]) -> Curves:
-    where = f"{report.labels.task(task)} · {report.labels.survey(survey)}"
+    where = _where(report, task, survey)
     said = []
     for what in _LINES:
         by = {(row["people"], row["questions"]): row for row in rows if row["what"] == what}
