@@ -68,12 +68,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Spare Dagster work that no test is about, and the garbage collector what stays until the end.
+    """Spare Dagster and the figures work that no test is about, and the garbage collector what stays until the end.
 
     Thousands of tests and all that they import would be looked through again and again.
     """
     if "dagster" in sys.modules:
         quick_dagster.install()
+    if any(item.get_closest_marker("integration") for item in session.items):
+        from tests import quick_forests
+
+        quick_forests.install()
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
