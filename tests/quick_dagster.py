@@ -13,7 +13,6 @@ Processes that tests start do without this, as those of users do.
 from __future__ import annotations
 
 import functools
-import os
 import sqlite3
 import tempfile
 import threading
@@ -34,7 +33,7 @@ _KEPT_OPEN = ExitStack()
 def _pooled(make: Callable[..., Any], url: str, options: dict[str, Any]) -> Any:
     """An engine that keeps its connection, where Dagster asks for one that opens a connection per use."""
     engine = make(url, **options | {"poolclass": QueuePool, "pool_size": 1, "max_overflow": -1})
-    path = str(engine.url.database)
+    path = Path(str(engine.url.database))
 
     def connected(_: Any, record: Any) -> None:
         record.info["file"] = _identity(path)
@@ -50,9 +49,9 @@ def _pooled(make: Callable[..., Any], url: str, options: dict[str, Any]) -> Any:
     return engine
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)
+        found = path.stat()
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
