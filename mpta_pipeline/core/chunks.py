@@ -7,7 +7,7 @@ whose inputs are those of its record is not made again, be it in use or left by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,11 @@ from mpta_pipeline.core.provenance import (
     chunk_file,
     discard,
     is_whole,
+    read_file,
     read_record,
-    read_table,
     record_path,
     table_of_chunks,
     unused_chunks,
-    verify,
     write_record,
 )
 from mpta_pipeline.core.storage import chunk_folder, listed, write_parquet
@@ -101,15 +100,18 @@ class StoredChunk:
     path: Path
     notes: Mapping[str, Any] = field(default_factory=dict)
 
-    def read(self) -> pl.DataFrame:
+    def read(self, columns: Collection[str] | None = None) -> pl.DataFrame:
         """The rows of the chunk, verified.
+
+        Args:
+            columns: Columns to read, as far as they are stored; None for all.
 
         Raises:
             ReplacedError: The table was made again since its chunks were listed.
-            DamagedError: The file was damaged, as in `provenance.read_table`.
+            DamagedError: The file was damaged, as in `provenance.read_file`.
         """
         try:
-            return read_table(self.path)
+            return read_file(self.path, columns)
         except FileNotFoundError:
             raise ReplacedError(
                 "A stored table was made again while it was being read",
@@ -124,10 +126,7 @@ def distinct(chunks: Iterable[StoredChunk], column: str) -> pl.Series:
     Raises:
         DamagedError: A file is not as it was written.
     """
-    found = []
-    for chunk in chunks:
-        verify(chunk.path)
-        found.append(short_hashes(pl.read_parquet(chunk.path, columns=[column])[column]))
+    found = [short_hashes(chunk.read([column])[column]) for chunk in chunks]
     return pl.concat(found).unique() if found else pl.Series([], dtype=pl.UInt64)
 
 
