@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from mpta_pipeline.core.hashing import short_hashes
 from mpta_pipeline.core.tables import RESPONSES
 
 READ = (
@@ -52,8 +51,8 @@ def gather(tasks: Iterable[Iterable[pl.DataFrame]], prompts: Sequence[str]) -> R
             part = RESPONSES.completed(some, READ)
             shown.append(part.filter(pl.col("prompt_id").is_in(prompts)).select(READ))
             failures.append(failed(part))
-            hashes = short_hashes(part["request_hash"]).alias("request")
-            requests.append(part.select("model", hashes, *_TAKEN).unique("request"))
+            request = pl.col("request_hash").hash().alias("request")  # 64 bits, as `short_hashes`
+            requests.append(part.select("model", request, *_TAKEN).unique("request"))
         usage.append(_usage(requests))
     return Responses(
         pl.concat(shown),

@@ -90,7 +90,7 @@ def _in_chunks(inputs: Inputs, prompts: Sequence[StoredChunk], look_again: _Look
             return frame, {_ANSWERED: answers.records} if whole else {}
 
         chunks = [
-            Chunk(name, inputs_of, partial(answered, name), again=name in numbers)
+            Chunk(name, inputs_of, partial(answered, name), again=name in numbers, counted="request_hash")
             for name, inputs_of in made_from.items()
         ]
         return Output(chunks=chunks, summary=lambda _: (notes, ()), needs=stack.pop_all())
