@@ -93,6 +93,12 @@ class Inputs:
         self._prepare(Node(name, key))
         return read(self._deployment, name, key)
 
+    def columns(self, name: str, *columns: str) -> pl.DataFrame:
+        """Some columns of the table that `table` gives; the others are not read."""
+        (key,) = self.partitions(name)
+        self._prepare(Node(name, key))
+        return pl.concat([part.select(columns) for part in self.one_by_one(name, [key], columns)])
+
     def optional_table(self, name: str) -> pl.DataFrame | None:
         """As `table`; None where a step on demand had nothing to store."""
         (key,) = self.partitions(name)

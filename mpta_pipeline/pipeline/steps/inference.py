@@ -104,7 +104,7 @@ def _shared_inputs(inputs: Inputs) -> str:
     """Digest of all that each chunk of responses is made from, but for its prompts; empty if that cannot be stated."""
     if inputs.model.provider_class.wanted_truth(inputs.model) is not None:
         return ""  # what a simulated respondent knows of all personas is part of its requests
-    codebooks = inputs.table("personas").select("codebook").unique().sort("codebook")
+    codebooks = inputs.columns("personas", "codebook").unique().sort("codebook")
     uses = codebooks.with_columns(inputs.permitted_use("codebook").alias("data_use")).rows()
     return digest(inputs.digest_without("prompts"), repr(uses))
 
@@ -112,7 +112,7 @@ def _shared_inputs(inputs: Inputs) -> str:
 def _asked_of(inputs: Inputs) -> Callable[[Callable[[], pl.DataFrame]], pl.DataFrame]:
     """Reads prompts as the model is asked: with today's `data_use`, and a simulated respondent's with what it knows."""
     spec, permitted_use = inputs.model, inputs.permitted_use("codebook")
-    personas = inputs.table("personas").select("respondent_id", "codebook")
+    personas = inputs.columns("personas", "respondent_id", "codebook")
     wanted, is_asked = spec.provider_class.wanted_truth(spec), inputs.asked
     truth = {} if wanted is None else {"gold": inputs.table("gold"), "groups": inputs.table("groups")}
 

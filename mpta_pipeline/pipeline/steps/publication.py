@@ -75,8 +75,8 @@ def report(inputs: Inputs) -> Output:
         controls=frames["models"].filter("control")["model"].to_list(),
     )
     frames["groups"] = inputs.table("groups")
-    people = ["respondent_id", "codebook", "data_use", "k_anonymity"]
-    frames["personas"] = inputs.table("personas").select(people).with_columns(inputs.permitted_use("codebook"))
+    people = inputs.columns("personas", "respondent_id", "codebook", "data_use", "k_anonymity")
+    frames["personas"] = people.with_columns(inputs.permitted_use("codebook"))
     published, problem = inputs.published
     scores = _scores(inputs)
     first = domain.first_screen(
