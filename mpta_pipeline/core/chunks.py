@@ -187,7 +187,8 @@ def _write_chunk(path: Path, node: Node, chunk: Chunk) -> StoredChunk:
     before = read_record(file)
     record = Record(f"{node}#{chunk.name}", version, frame.height, {_INPUTS: chunk.inputs}, dict(notes), "", version)
     if before is None or not is_whole(file):
-        record_path(file).unlink(missing_ok=True)
+        if before is not None:  # that of another process, which is writing the same bytes, stays
+            record_path(file).unlink(missing_ok=True)
         write_parquet(frame, file)
         record = replace(record, checksum=checksum(file))
     else:  # the same rows, made from other inputs
