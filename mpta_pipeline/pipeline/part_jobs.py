@@ -49,6 +49,11 @@ def cluster() -> str | None:
     return kind
 
 
+def cluster_name() -> str:
+    """The cluster's name for messages; empty without one."""
+    return CLUSTERS.get(cluster() or "", "")
+
+
 def jobs_of(chunks: int) -> int:
     """The number of jobs for a step that has this many chunks to make; 1 if it makes them itself.
 
