@@ -81,7 +81,7 @@ class SlurmArray:
         return {name: str(value) for name, value in given.items() if value}
 
     def script(self) -> str:
-        """The script of the array. It gets paths, and no keys."""
+        """The script of the array. It gets paths, and no keys; `MPTA_PART` tells activate.sh to start no server."""
         environment = os.environ["MPTA_SLURM_ENVIRONMENT"]
         lines = [f"export {name}={shlex.quote(os.environ[name])}" for name in PASSED_ON if name in os.environ]
         words = self.jobs.command('"$SLURM_ARRAY_TASK_ID"')
@@ -89,6 +89,7 @@ class SlurmArray:
             [
                 "#!/bin/bash",
                 *lines,
+                f"export MPTA_PART=$SLURM_ARRAY_TASK_ID/{self.jobs.n}",
                 f". {shlex.quote(f'{environment}/activate.sh')}",
                 f"exec {shlex.quote(f'{environment}/env/bin/python')} -m mpta_pipeline.cli {words}",
                 "",

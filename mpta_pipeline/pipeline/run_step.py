@@ -160,12 +160,13 @@ def _say_what_jobs_made(jobs: part_jobs.PartJobs, left: int) -> None:
     if not left:
         part_jobs.say(f"{jobs.label}: the jobs made all {jobs.chunks:,} chunks")
         return
-    part_jobs.say(
-        f"{jobs.label}: the jobs left {left:,} of {jobs.chunks:,} chunks, which this process makes now. If none was "
-        "made, see the jobs' output, and whether the nodes have the same version of mpta, of polars and of the "
-        "configuration",
-        warning=True,
-    )
+    text = f"{jobs.label}: the jobs left {left:,} of {jobs.chunks:,} chunks, which this process makes now"
+    if left >= jobs.chunks:
+        text += (
+            "; see the jobs' output, and whether the nodes have the same version of mpta, of polars and of the "
+            "configuration"
+        )
+    part_jobs.say(text, warning=True)
 
 
 def _on_demand(deployment: Deployment, node: Node) -> None:

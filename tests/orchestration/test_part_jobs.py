@@ -170,7 +170,8 @@ def test_an_array_job_has_a_task_per_part_the_queue_and_no_keys(array):
     ]
     script = (folder / "script").read_text()
     assert script == made.script() and script.startswith("#!/bin/bash\n")
-    assert "export MPTA_DATA_DIR='/shared/the data'\n. '/shared/an environment/activate.sh'\n" in script
+    paths = "export MPTA_DATA_DIR='/shared/the data'\nexport MPTA_PART=$SLURM_ARRAY_TASK_ID/4\n"
+    assert f"{paths}. '/shared/an environment/activate.sh'\n" in script
     assert script.endswith('chunks scores --task t --model m --part "$SLURM_ARRAY_TASK_ID"/4\n')
     assert "secret-key" not in script + asked[0]
     assert (folder / "jobs" / "parts").is_dir()
