@@ -102,6 +102,7 @@ def plan(
     if (budget, requests, figure) != (None, None, None):
         add_designs(result, deployment, Wanted(budget, requests, figure, choice_sd))
     _add_total(result, deployment, plans)
+    _add_jobs(result, deployment, prompted)
     _add_detectable(result, deployment, own)
     for task, gap in items_left_out(deployment):
         result.warning(gap, subject=task)
@@ -354,6 +355,26 @@ def _add_total(result: Result, deployment: Deployment, plans: Sequence[Plan]) ->
         )
     if limit := deployment.study.budget:
         result.info(f"The budget of a run is {limit:g} US$ (study.yaml); what is beyond it waits for the next run.")
+
+
+def _add_jobs(result: Result, deployment: Deployment, prompted: Sequence[str]) -> None:
+    """Add which steps are cut into jobs of the cluster, if one is configured."""
+    from mpta_pipeline.cli.labels import names_of
+    from mpta_pipeline.core.provenance import Node
+    from mpta_pipeline.pipeline import part_jobs
+
+    cluster = part_jobs.cluster_name()
+    if not cluster:
+        return
+    jobs = {task: part_jobs.expected_jobs(deployment, Node("prompts", task)) for task in prompted}
+    cut = {task: n for task, n in jobs.items() if n > 1}
+    result.facts["jobs"] = cut
+    names = names_of(deployment)
+    for task, n in cut.items():
+        what = "the chunks of its prompts, and of each model's scores"
+        result.info(f"  {names.task(task)}: up to {n} jobs on {cluster} make {what}.")
+    if not cut:
+        result.info(f"No task is so large that its prompts and scores are made by jobs on {cluster}.")
 
 
 def _add_detectable(result: Result, deployment: Deployment, prompted: Sequence[str]) -> None:
