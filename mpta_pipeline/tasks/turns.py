@@ -42,6 +42,8 @@ class Conversations:
     def __init__(self, spec: ModelSpec, ledger: Path) -> None:
         self._spec, self._ledger = spec, Ledger(ledger)
         self._read: tuple[tuple[tuple[str, int], ...], pl.DataFrame] | None = None
+        # Which shown option each reply picked, for questions that others depend on: reading replies takes long.
+        self._picked = pl.DataFrame(schema={"request_hash": pl.String, "pred_pos": pl.Int64})
 
     def composed(self, prompts: pl.DataFrame) -> pl.DataFrame:
         """Add `request_hash` to prompts and compose turns as far as the ledger has the answers before them.
@@ -128,18 +130,18 @@ class Conversations:
         rows = replied.filter(pl.col("item_id").is_in(needed.implode()))
         if rows.is_empty():
             return _ANSWERS.to_frame()
-        records = self._ledger.read(rows["request_hash"].unique())
-        given = rows.select("prompt_id", "request_hash").join(records.select(list(RECORD)), on="request_hash")
-        read = parse_replies(rows, given.with_columns(pl.lit(self._spec.name).alias("model")))
-        return (
-            rows.select("prompt_id", "conversation", "item_id", "options", "option_order")
-            .join(read.select("prompt_id", "pred_pos", "pred_idx"), on="prompt_id")
-            .select(
-                "conversation",
-                "item_id",
-                pl.col("pred_idx").cast(pl.Int64).alias("picked"),
-                pl.col("options").list.get(pl.col("pred_pos"), null_on_oob=True).alias("words"),
-            )
+        new = rows.join(self._picked, on="request_hash", how="anti").unique("request_hash")
+        if new.height:
+            records = self._ledger.read(new["request_hash"])
+            given = new.select("prompt_id", "request_hash").join(records.select(list(RECORD)), on="request_hash")
+            read = parse_replies(new, given.with_columns(pl.lit(self._spec.name).alias("model")))
+            self._picked = pl.concat([self._picked, read.select("request_hash", pl.col("pred_pos").cast(pl.Int64))])
+        place = pl.col("pred_pos")
+        return rows.join(self._picked, on="request_hash").select(
+            "conversation",
+            "item_id",
+            pl.col("option_order").list.get(place, null_on_oob=True).alias("picked"),
+            pl.col("options").list.get(place, null_on_oob=True).alias("words"),
         )
 
 
