@@ -178,9 +178,8 @@ class Ledger:
         return _best(found).select(columns)
 
     def texts(self) -> pl.DataFrame:
-        """Return the texts of all responses: request_hash, text. Errors are left out."""
-        found = self._select(["request_hash", "text", "error"], None)
-        return found.filter(pl.col("error").is_null()).drop("error")
+        """Return the texts of all responses and the final errors: request_hash, text, error."""
+        return self._select(["request_hash", "text", "error"], None)
 
     def state(self) -> tuple[tuple[str, int], ...]:
         """Return names and sizes of the files: while they are the same, so are the records."""

@@ -28,6 +28,8 @@ TOLD = "told"
 """Bytes of the history."""
 TURN = "turn-"
 """Beginning of the hash of a turn that cannot be sent yet, because its history is not known. It is no request's."""
+BEHIND = f"{TURN}behind-"
+"""Beginning of the hash of such a turn if a turn before it failed for good."""
 _COLUMNS = ("system", "user", "options", "elicitation", "group", "data_use")
 
 

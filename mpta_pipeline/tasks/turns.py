@@ -17,12 +17,13 @@ from mpta_pipeline.core.reasoning_text import read_thought
 from mpta_pipeline.inference import ModelSpec, with_request_hashes
 from mpta_pipeline.inference.known_truth import COLUMN as KNOWN
 from mpta_pipeline.inference.ledger import RECORD, Ledger
-from mpta_pipeline.inference.requests import HISTORY, HISTORY_HASH, HISTORY_TYPE, TOLD, TURN, request_hashes
+from mpta_pipeline.inference.requests import BEHIND, HISTORY, HISTORY_HASH, HISTORY_TYPE, TOLD, TURN, request_hashes
 from mpta_pipeline.tasks.scoring import parse_replies
 
 NO_ANSWER = "(no answer)"
 """What the model is shown to have said where its reply is empty, such as after a content filter."""
 _ANSWERS = pl.Schema({"conversation": pl.String(), "item_id": pl.String(), "picked": pl.Int64(), "words": pl.String()})
+_STATE = ("open", "stopped", "said", "failed", "template", "before")
 _SHORTEST_REPLY = 2  # bytes of a reply, to estimate the length of a history that is not known yet
 
 
@@ -48,8 +49,8 @@ class Conversations:
     def composed(self, prompts: pl.DataFrame) -> pl.DataFrame:
         """Add `request_hash` to prompts and compose turns as far as the ledger has the answers before them.
 
-        Turns beyond that have a hash that begins with `TURN` and counts them: it is no request's. Turns that the model's
-        own answers rule out are left out.
+        Turns beyond that have a hash that begins with `TURN`, or with `BEHIND` after a turn that failed for good: it
+        counts them, and is no request's. Turns that the model's own answers rule out are left out.
 
         Args:
             prompts: PROMPTS, whole conversations.
@@ -69,8 +70,9 @@ class Conversations:
         needed = rows["asked_after"].explode().drop_nulls()
         needed = needed.struct.field("item_id").unique() if needed.len() else pl.Series([], dtype=pl.String)
         state = rows.select("conversation").unique().with_columns(
-            pl.lit(None, pl.String).alias(HISTORY_HASH), pl.lit(0, pl.Int64).alias(TOLD), pl.lit(True).alias("open")
-        )
+            pl.lit(None, pl.String).alias(HISTORY_HASH), pl.lit(0, pl.Int64).alias(TOLD), pl.lit(True).alias("open"),
+            pl.lit(False).alias("stopped"),
+        )  # fmt: skip
         answers = _ANSWERS.to_frame()
         made, said = [], []
         for part in rows.partition_by("turn", maintain_order=True):
@@ -89,19 +91,21 @@ class Conversations:
                 answers = pl.concat([answers, self._answers(replied, needed)])
             else:
                 replied = replied.with_columns(pl.lit(None, pl.String).alias("next"), pl.lit(0, pl.Int64).alias("length"))
-            stopped = live.filter(pl.col("said").is_null())["conversation"]
+            waiting = live.filter(pl.col("said").is_null())["conversation"]
+            stopped = live.filter(pl.col("failed").fill_null(False))["conversation"]
             state = (
                 state.join(replied.select("conversation", "next", "length"), on="conversation", how="left")
                 .with_columns(
                     pl.coalesce("next", HISTORY_HASH).alias(HISTORY_HASH),
                     pl.coalesce("length", TOLD).alias(TOLD),
-                    (pl.col("open") & ~pl.col("conversation").is_in(stopped.implode())).alias("open"),
+                    (pl.col("open") & ~pl.col("conversation").is_in(waiting.implode())).alias("open"),
+                    (pl.col("stopped") | pl.col("conversation").is_in(stopped.implode())).alias("stopped"),
                 )
                 .drop("next", "length")
             )
             made += [live, _not_reached(here.filter(~pl.col("open")))]
         whole = pl.concat(made, how="diagonal")
-        return _with_histories(whole, said).drop(HISTORY_HASH, "open", "said", "template", "before")
+        return _with_histories(whole, said).drop(HISTORY_HASH, *_STATE)
 
     def _with_template(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Add `template`, which is equal for equal conversations, and `before`: bytes of the questions before."""
@@ -116,12 +120,17 @@ class Conversations:
         ).drop("one")
 
     def _replies(self) -> pl.DataFrame:
-        """What the model said to each request: request_hash, said. Read again only if the ledger's files changed."""
+        """What the model said to each request: request_hash, said (null if it failed for good), failed.
+
+        The ledger is read again only if its files have changed.
+        """
         state = self._ledger.state()
         if self._read is None or self._read[0] != state:
             found = self._ledger.texts()
             said = read_thought(pl.col("text").fill_null("")).struct.field("said").str.strip_chars()
-            found = found.select("request_hash", pl.when(said == "").then(pl.lit(NO_ANSWER)).otherwise(said).alias("said"))
+            failed = pl.col("error").is_not_null()
+            words = pl.when(failed).then(None).when(said == "").then(pl.lit(NO_ANSWER)).otherwise(said)
+            found = found.select("request_hash", words.alias("said"), failed.alias("failed"))
             self._read = state, found
         return self._read[1]
 
@@ -169,7 +178,8 @@ def _as_answered(live: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
 def _not_reached(rows: pl.DataFrame) -> pl.DataFrame:
     """Turns whose history is not known yet. Equal turns of equal conversations have the same hash."""
     hashes = hash_rows(rows, ["template", "turn"], key="not reached", length=32)
-    return rows.with_columns((TURN + hashes).alias("request_hash"), pl.col("before").alias(TOLD))
+    beginning = pl.when("stopped").then(pl.lit(BEHIND)).otherwise(pl.lit(TURN))
+    return rows.with_columns((beginning + hashes).alias("request_hash"), pl.col("before").alias(TOLD))
 
 
 def _with_histories(rows: pl.DataFrame, said: list[pl.DataFrame]) -> pl.DataFrame:

@@ -101,6 +101,8 @@ def test_a_failed_turn_stops_its_conversation_and_is_sent_again_on_demand(monkey
     report = model.hold(prompts, tmp_path)
     assert (report.answered, report.errors, report.not_reached, report.left) == (9, 1, 2, 0)
     assert report.as_notes()["not_reached"] == 2
+    plan = inference.plan(model.spec, model.parts(prompts, tmp_path), tmp_path)
+    assert (plan.calls, plan.cached, plan.errors) == (0, 9, 1), "what is behind a failed turn is not sent"
     found = model.responses(prompts, tmp_path)
     assert found.height == 10 and found.filter(pl.col("error").is_not_null())["prompt_id"].to_list() == ["1-2"]
     again = model.hold(prompts, tmp_path)
