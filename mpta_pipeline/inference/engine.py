@@ -319,9 +319,10 @@ class Run:
         todo = self._todo()
         self.outdated = OutdatedRequests(self.look_again, todo, self._in_turn)
         if todo.is_empty():
-            todo = self._next_turns()  # another run has answered the turns before them
-            if todo is None:
+            further = self._next_turns()  # another run has answered the turns before them
+            if further is None:
                 return
+            todo = further
         check_address(self.spec)
         key = self.spec.key()
         self.secrets = self.spec.secrets(key)
@@ -341,7 +342,7 @@ class Run:
         self._note_superseded()
 
     def _may_go_on(self) -> bool:
-        """Whether further turns may be sent: no budget was reached, nothing was cancelled, and no approval is missing."""
+        """Whether further turns may be sent: no budget is reached, nothing was cancelled, and no approval is missing."""
         return self.spending.exceeded is None and not self.cancelling and not self.spending.closed
 
     async def _send_round(self, todo: pl.DataFrame) -> None:

@@ -15,8 +15,8 @@ from mpta_pipeline.core.multiverse import ALL_MODELS, Configuration, NamedFigure
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.core.vocabulary import GROUP_CONDITION
 from mpta_pipeline.inference.estimates import tokens_per_request
-from mpta_pipeline.inference.requests import BEHIND, TOLD
 from mpta_pipeline.inference.ledger import Ledger
+from mpta_pipeline.inference.requests import BEHIND, TOLD
 from mpta_pipeline.metrics import detectable
 from mpta_pipeline.metrics import multiverse as m
 from mpta_pipeline.pipeline.deployment import Deployment

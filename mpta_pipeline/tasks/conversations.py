@@ -61,7 +61,10 @@ def in_sequence(pairs: pl.DataFrame, items: pl.DataFrame, *, seed: int) -> pl.Da
     Returns:
         The same rows with `turn`, `shuffled_with` and `asked_after`.
     """
-    levels = [pl.col("sequence").list.get(level).struct.rename_fields([f"{n}{level}" for n in _OF_PLACE]) for level in range(LEVELS)]
+    levels = [
+        pl.col("sequence").list.get(level).struct.rename_fields([f"{n}{level}" for n in _OF_PLACE])
+        for level in range(LEVELS)
+    ]
     places = items.select("item_id", "asked_after", *(one.struct.unnest() for one in levels))
     frame = pairs.select("respondent_id", "item_id").join(places, on="item_id", maintain_order="left")
     order = []
@@ -74,7 +77,7 @@ def in_sequence(pairs: pl.DataFrame, items: pl.DataFrame, *, seed: int) -> pl.Da
     frame = frame.sort("respondent_id", *by, maintain_order=True).with_columns(
         pl.int_range(1, pl.len() + 1).over("respondent_id").cast(pl.Int64).alias("turn")
     )
-    # Statements of a shuffled battery are exchangeable with each other, and so are single questions of a shuffled block.
+    # Statements of a shuffled battery are exchangeable with each other, and so are single questions of such a block.
     battery, block, alone = pl.col("unit1"), pl.col("unit0"), pl.col("alone")
     frame = frame.with_columns((pl.col("unit2").n_unique().over("respondent_id", "unit1") == 1).alias("alone"))
     together = pl.when(~alone & pl.col("shuffled2")).then(battery).when(alone & pl.col("shuffled1")).then(block)
@@ -113,7 +116,9 @@ def orders_of_conversations(asked: pl.LazyFrame, n: int, *, seed: int) -> pl.Laz
         The rows of `n` conversations per person and repeat, numbered by `repeat_id`.
     """
     people = asked.select("respondent_id").unique().collect()
-    start = people.with_columns(hash_uniform(people, ["respondent_id"], key=f"conversation order\x1f{seed}").alias("start"))
+    start = people.with_columns(
+        hash_uniform(people, ["respondent_id"], key=f"conversation order\x1f{seed}").alias("start")
+    )
     which = pl.LazyFrame({"which": range(n)}, schema={"which": pl.Int64})
     place = (pl.col("start") + pl.col("which") / n) % 1.0
     chosen = (place * pl.col("n_orders")).floor().cast(pl.Int64)

@@ -90,7 +90,9 @@ class Conversations:
                 said.append(replied.select("conversation", "user", "said"))
                 answers = pl.concat([answers, self._answers(replied, needed)])
             else:
-                replied = replied.with_columns(pl.lit(None, pl.String).alias("next"), pl.lit(0, pl.Int64).alias("length"))
+                replied = replied.with_columns(
+                    pl.lit(None, pl.String).alias("next"), pl.lit(0, pl.Int64).alias("length")
+                )
             waiting = live.filter(pl.col("said").is_null())["conversation"]
             stopped = live.filter(pl.col("failed").fill_null(False))["conversation"]
             state = (
@@ -110,9 +112,10 @@ class Conversations:
     def _with_template(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Add `template`, which is equal for equal conversations, and `before`: bytes of the questions before."""
         options = pl.col("options").list.join("\x1e")
-        sent = ["system", "user", options, "elicitation", "repeat_id", *([KNOWN] if KNOWN in rows.columns else [])]
         after = pl.col("asked_after").list.len().fill_null(0)
-        rows = rows.with_columns(hash_rows(rows, [*sent, after], key="template").alias("one"))
+        sent: list[str | pl.Expr] = ["system", "user", options, "elicitation", "repeat_id", after]
+        sent += [KNOWN] if KNOWN in rows.columns else []
+        rows = rows.with_columns(hash_rows(rows, sent, key="template").alias("one"))
         length = pl.col("user").str.len_bytes().cast(pl.Int64) + _SHORTEST_REPLY
         return rows.with_columns(
             pl.col("one").str.join("").over("conversation").alias("template"),
@@ -160,8 +163,8 @@ def _as_answered(live: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
     if needs.is_empty():
         return live
     needs = needs.unnest("asked_after").join(answers, on=["conversation", "item_id"], how="left")
-    met = pl.when(pl.col("answers").is_null()).then(pl.col("words").is_not_null())
-    met = met.otherwise(pl.col("answers").list.contains(pl.col("picked")) & pl.col("picked").is_not_null())
+    chosen = pl.col("answers").list.contains(pl.col("picked")) & pl.col("picked").is_not_null()
+    met = pl.when(pl.col("answers").is_null()).then(pl.col("words").is_not_null()).otherwise(chosen)
     unmet = needs.filter(~met.fill_null(False))["conversation"].unique()
     live = live.filter(~pl.col("conversation").is_in(unmet.implode()))
     for (name,), part in needs.filter(pl.col("answers").is_null()).group_by("name", maintain_order=True):
@@ -186,7 +189,11 @@ def _with_histories(rows: pl.DataFrame, said: list[pl.DataFrame]) -> pl.DataFram
     """Add `history` to the turns that can be sent: what was asked and said before. Answered ones do without it."""
     waiting = pl.col("said").is_null() & ~pl.col("request_hash").str.starts_with(TURN)
     heads = rows.filter(waiting).select("conversation")
-    spoken = pl.concat(said) if said else pl.DataFrame(schema={"conversation": pl.String, "user": pl.String, "said": pl.String})
+    spoken = (
+        pl.concat(said)
+        if said
+        else pl.DataFrame(schema={"conversation": pl.String, "user": pl.String, "said": pl.String})
+    )
     histories = (
         spoken.join(heads, on="conversation", how="semi", maintain_order="left")
         .group_by("conversation", maintain_order=True)

@@ -34,7 +34,10 @@ def test_each_turn_shows_the_questions_before_it_and_what_the_model_said(monkeyp
     last = [one for one in model.asked if one.user.startswith("Question 3")]
     assert len(last) == 2
     for one in last:
-        assert [(asked.split("?")[0], said) for asked, said in one.history] == [("Question 1", "A"), ("Question 2", "B")]
+        assert [(asked.split("?")[0], said) for asked, said in one.history] == [
+            ("Question 1", "A"),
+            ("Question 2", "B"),
+        ]
         assert one.system and one.told == sum(len(asked) + len(said) for asked, said in one.history)
     found = model.responses(turns(people=2, questions=3), tmp_path)
     assert found.height == 6 and found["error"].null_count() == 6
@@ -48,8 +51,10 @@ def test_a_first_turn_is_the_request_that_the_question_is_alone(monkeypatch, tmp
     assert composed.filter(first)["request_hash"].equals(alone.filter(first)["request_hash"])
     assert composed.filter(~first)["request_hash"].str.starts_with(TURN).all()
     without = turns().with_columns(pl.lit(None, pl.Int64).alias("turn"))
-    assert tasks.Conversations(model.spec, tmp_path).composed(without).equals(
-        inference.with_request_hashes(model.spec, without)
+    assert (
+        tasks.Conversations(model.spec, tmp_path)
+        .composed(without)
+        .equals(inference.with_request_hashes(model.spec, without))
     )
 
 
@@ -164,14 +169,22 @@ REQUEST = ModelRequest("h", "You are.", "Q2?", ("yes", "no"), "letter", "g", Non
 
 
 def test_history_in_each_format():
-    turn = [{"role": "user", "content": "Q1?"}, {"role": "assistant", "content": "A"}, {"role": "user", "content": "Q2?"}]
+    turn = [
+        {"role": "user", "content": "Q1?"},
+        {"role": "assistant", "content": "A"},
+        {"role": "user", "content": "Q2?"},
+    ]
     assert messages(REQUEST) == [{"role": "system", "content": "You are."}, *turn]
     merged = messages(REQUEST, system_role=False)
     assert [one["content"] for one in merged] == ["You are.\n\nQ1?", "A", "Q2?"]
     claude = Anthropic(make_spec("https://x", provider="anthropic")).body(REQUEST)
     assert claude["messages"] == turn and claude["system"] == "You are."
     contents = Gemini(make_spec("https://x", provider="gemini")).body(REQUEST)["contents"]
-    assert [(one["role"], one["parts"][0]["text"]) for one in contents] == [("user", "Q1?"), ("model", "A"), ("user", "Q2?")]
+    assert [(one["role"], one["parts"][0]["text"]) for one in contents] == [
+        ("user", "Q1?"),
+        ("model", "A"),
+        ("user", "Q2?"),
+    ]
 
 
 def test_models_that_complete_texts_are_refused_by_name(tmp_path):

@@ -15,8 +15,8 @@ from tests.factories.simulated_study import respondent
 from tests.tasks.test_questionnaire import asked
 
 QUESTIONS = 8
-SCALE = "{options: [agree, neither, disagree], ordinal: true}"
-STATEMENTS = "\n".join(f'      - {{id: v{i}, question: "Statement {i}.", options: *a, ordinal: true}}' for i in range(2, 9))
+ONE = '      - {{id: v{i}, question: "Statement {i}.", options: *a, ordinal: true}}'
+STATEMENTS = "\n".join(ONE.format(i=i) for i in range(2, 9))
 YAML = f"""\
 blocks:
   - name: views

@@ -273,12 +273,13 @@ def _add_conversations(result: Result, deployment: Deployment) -> None:
         turns = reduced(deployment, "prompts", task, of_turns)
         if turns.is_empty():
             continue
-        questions, skips = int(turns["questions"].max() or 0), bool(turns["depends"].any())  # type: ignore[call-overload]
+        questions, skips = int(turns["questions"].max() or 0), bool(turns["depends"].any())  # type: ignore[arg-type]
         rows.append({"task": task, "conversations": turns.height, "questions": questions, "depends": skips})
         skipped = " Which questions a conversation skips follows from the answers: requests are counted at most."
         result.info(
-            f"  {names.task(task)}: {turns.height:,} conversations of up to {questions:,} questions, each asked after the "
-            f"one before it was answered; with equal answers, equal beginnings are asked once.{skipped if skips else ''}"
+            f"  {names.task(task)}: {turns.height:,} conversations of up to {questions:,} questions, each asked after "
+            "the one before it was answered; with equal answers, equal beginnings are asked once."
+            + (skipped if skips else "")
         )
     result.facts["conversations"] = rows
 

@@ -126,7 +126,9 @@ SCORES = Table(
             le=1,
             optional=True,
         ),
-        Column("conversation", pl.String, "Conversation, as in prompts; null without one", nullable=True, optional=True),
+        Column(
+            "conversation", pl.String, "Conversation, as in prompts; null without one", nullable=True, optional=True
+        ),
         Column("turn", pl.Int64, "Place of the question in the conversation, from 1", nullable=True, optional=True),
         Column(
             "shuffled_with",

@@ -115,7 +115,7 @@ ITEMS = Table(
         _fact(
             "sequence",
             pl.List(PLACE),
-            "Place in the conversation: of the question's block, of the question or battery in it, and of the statement",
+            "Place in the conversation: of the question's block, of the question or battery in it, of the statement",
         ),
         _fact(
             "asked_after",
@@ -182,7 +182,9 @@ PROMPTS = Table(
         Column("weight", pl.Float64, "Panel weight of the persona; null without a survey weight", nullable=True),
         _fact("line", pl.Int64, "Number of the line of the reply that counts, if a request asks several questions"),
         _fact("asked_together", pl.Int64, "Number of questions that share a request (`batch_items`); null for others"),
-        _fact("conversation", pl.String, "Conversation that the prompt is a turn of; null for prompts that stand alone"),
+        _fact(
+            "conversation", pl.String, "Conversation that the prompt is a turn of; null for prompts that stand alone"
+        ),
         _fact("turn", pl.Int64, "Place of the question in the conversation, from 1, as if every question were asked"),
         _fact(
             "shuffled_with",

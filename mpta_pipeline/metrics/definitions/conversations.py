@@ -1,4 +1,4 @@
-"""Define what the order of a conversation's questions does: the pull of the answer before, and the shift from first to last."""
+"""Define what the order of a conversation's questions does to the answers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ METRICS = (
         name="carry_over",
         label="pull of the answer before",
         definition="Mean distance on the scale (first option 0, last option 1) to the conversation's earlier answers, "
-        "minus the distance to the one just before. Above 0, the answer is drawn to the one before (assimilation); below "
-        f"0, it is driven from it (contrast). {_WHERE}, with at least two answered before",
+        "minus the distance to the one just before. Above 0, the answer is drawn to the one before (assimilation); "
+        f"below 0, it is driven from it (contrast). {_WHERE}, with at least two answered before",
         unit="share of the scale",
         low=-1.0,
         high=1.0,

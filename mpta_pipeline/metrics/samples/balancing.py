@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.metrics.samples.answer_changes import FLIPS, flips
-from mpta_pipeline.metrics.samples.conversation_order import COLUMNS as ORDER_EFFECTS
 from mpta_pipeline.metrics.samples.conversation_order import order_effects
 from mpta_pipeline.metrics.samples.picked_options import TIE, one_hot, read_picks, with_vector
 from mpta_pipeline.metrics.samples.row_keys import Keys
@@ -206,9 +205,7 @@ def balance(scores: pl.DataFrame) -> Units:
     order = keys.order([*UNIT_KEY, "order_id"], "prompt_id")
     width = int(scores.get_column("k_options").max() or 2) if scores.height else 2  # type: ignore[arg-type]
     given = read_picks(scores, width)
-    effects = order_effects(scores)
-    rows = flips(scores, given, keys).select(*_USED, *FLIPS)[order]
-    in_order = {name: effects.get_column(name)[order] for name in ORDER_EFFECTS}
+    rows, in_turn = flips(scores, given, keys).select(*_USED, *FLIPS)[order], order_effects(scores)[order]
     n = rows.height
     starts = _starts(keys.of(UNIT_KEY)[order])
     k = np.maximum(rows.get_column("k_options").to_numpy(), 2)  # open text has no options
@@ -293,7 +290,7 @@ def balance(scores: pl.DataFrame) -> Units:
             ),
             *(pl.Series(name, total(rows.get_column(name).to_numpy())) for name in FLIPS),
             pl.Series("scale_shift", _scale_shift(rows, total)).fill_nan(None),
-            *(pl.Series(name, _mean(values, total)).fill_nan(None) for name, values in in_order.items()),
+            *(_mean(values, total) for values in in_turn.iter_columns()),
             *_proper(unit_mass, gold, unit_k, total(with_vector(rows).astype(float)) > 0, ordinal),
         )
     )
@@ -313,14 +310,13 @@ def _scale_shift(rows: pl.DataFrame, total: Callable[[Floats], Floats]) -> Float
     return shift
 
 
-def _mean(values: pl.Series, total: Callable[[Floats], Floats]) -> Floats:
-    """The mean of a column over each unit's rows that have it; nan if none has."""
+def _mean(values: pl.Series, total: Callable[[Floats], Floats]) -> pl.Series | pl.Expr:
+    """The mean of a column over each unit's rows that have it; null if none has."""
     if values.null_count() == len(values):
-        nothing: Floats = total(np.full(len(values), np.nan))
-        return nothing
+        return pl.lit(None, pl.Float64).alias(values.name)
     n = total(values.is_not_null().to_numpy().astype(float))
-    mean: Floats = np.divide(total(values.fill_null(0.0).to_numpy()), n, out=np.full(n.shape, np.nan), where=n > 0)
-    return mean
+    mean = np.divide(total(values.fill_null(0.0).to_numpy()), n, out=np.full(n.shape, np.nan), where=n > 0)
+    return pl.Series(values.name, mean).fill_nan(None)
 
 
 def _score(rows: pl.DataFrame, picked: Floats, tied: NDArray[np.bool_]) -> Floats:

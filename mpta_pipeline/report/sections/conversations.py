@@ -77,7 +77,9 @@ def data(report: Report) -> Mapping[str, Any] | None:
 
 def _sentences(row: Mapping[str, Any], report: Report) -> list[str]:
     """What the order of the questions does to the answers of a model, where its interval excludes 0."""
-    who = f"{report.labels.model(row['model'])}, {report.labels.task(row['task'])}, {report.labels.survey(row['survey'])}"
+    who = (
+        f"{report.labels.model(row['model'])}, {report.labels.task(row['task'])}, {report.labels.survey(row['survey'])}"
+    )
     found = []
     words = {
         "carry_over": ("answers are drawn to the answer just before", "answers are driven from the answer just before"),

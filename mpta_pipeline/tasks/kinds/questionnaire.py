@@ -150,9 +150,11 @@ def _instrument(request: ItemRequest, asked: str) -> Instrument:
     fields |= {name: None for arm in request.config.arms.values() for name in arm.fields}
     instrument = read_instrument(path, fields)
     if asked == CONVERSATION:
-        # Texts may name earlier questions: {{often}} is the answer given to `often`.
-        own = {question.id: None for question in instrument.questions}
-        instrument = read_instrument(path, own | fields)
+        # Texts may name earlier questions, and these others: {{often}} is the answer given to `often`.
+        own: dict[str, None] = {}
+        while len(own) < len(instrument.questions):
+            own = {question.id: None for question in instrument.questions}
+            instrument = read_instrument(path, own | fields)
     ids = [question.id for question in instrument.questions]
     batteries = [question.battery for question in instrument.questions if question.battery]
     columns = {str(k): str(v) for k, v in dict(request.option("columns", {})).items()}
@@ -243,7 +245,9 @@ def _on_column(condition: Condition, other: Question, request: ItemRequest) -> C
 def _of_part(questions: tuple[Question, ...], request: ItemRequest) -> tuple[Question, ...]:
     """The questions that the option `questions` chooses."""
     which = str(request.option("questions", ALL))
-    return tuple(one for one in questions if which not in (MATCHED, UNMATCHED) or (which == MATCHED) == bool(one.column))
+    return tuple(
+        one for one in questions if which not in (MATCHED, UNMATCHED) or (which == MATCHED) == bool(one.column)
+    )
 
 
 def _with_answers_to_name(
@@ -466,8 +470,8 @@ KINDS = (
             "ordinal": "Questions and batteries whose options are points of a scale",
             "leave_out": "Questions and batteries that are not asked",
             "fields": "Piped field → its text",
-            "asked": "`question` (default): each statement of a battery in a request of its own; `battery`: all in one; "
-            "`conversation`: one question after the other, with the earlier ones and the model's answers",
+            "asked": "`question` (default): each statement of a battery in a request of its own; `battery`: all in "
+            "one; `conversation`: one question after the other, with the earlier ones and the model's answers",
             "randomize": "What of a conversation is in random order: `blocks`, `questions` of a block, `statements`",
             "licence": "Licence of the questions' text",
         },

@@ -48,9 +48,7 @@ def check_conversation(config: TaskConfig) -> None:
         )
 
 
-def in_order(
-    questions: Sequence[Question], randomize: object, own_ids: Set[str], path: Path
-) -> tuple[Question, ...]:
+def in_order(questions: Sequence[Question], randomize: object, own_ids: Set[str], path: Path) -> tuple[Question, ...]:
     """Add the places in the conversation, and resolve what depends on the model's own answers.
 
     Args:

@@ -43,8 +43,8 @@ class Question:
         beside: Options that are no point of the scale ("never heard of it"), whatever their text.
         column: Concept or harmonized column that holds people's own answers.
         conditions: When it is asked.
-        shuffled: Whether the file says that the order of the blocks, of the questions in its block and of the statements
-            in its battery is random; used where the questions are asked in one conversation.
+        shuffled: Whether the file says that the order of the blocks, of the questions in its block and of the
+            statements in its battery is random; used where the questions are asked in one conversation.
         sequence: Its places in a conversation (`core.tables.PLACE`): of its block, in the block, and in its battery.
         named: Earlier questions of the conversation whose answers its texts name.
     """
