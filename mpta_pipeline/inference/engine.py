@@ -342,7 +342,7 @@ class Run:
         self._note_superseded()
 
     def _may_go_on(self) -> bool:
-        """Whether further turns may be sent: no budget is reached, nothing was cancelled, and no approval is missing."""
+        """Whether further turns may be sent: no budget is reached, nothing cancelled, and no approval missing."""
         return self.spending.exceeded is None and not self.cancelling and not self.spending.closed
 
     async def _send_round(self, todo: pl.DataFrame) -> None:

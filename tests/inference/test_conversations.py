@@ -18,6 +18,7 @@ from mpta_pipeline.inference.requests import TURN, ModelRequest
 from mpta_pipeline.tasks.turns import NO_ANSWER
 from tests.factories.conversations import Listener, after, rejected, turns
 from tests.factories.model_calls import make_spec
+from tests.inference.test_providers import BatchMock, batch_spec, submitted
 
 ANSWERS = "ABCAB"
 
@@ -192,3 +193,31 @@ def test_models_that_complete_texts_are_refused_by_name(tmp_path):
     prompts = turns().drop("known")
     with pytest.raises(ModelError, match="completes texts, and a conversation consists of messages"):
         inference.plan(spec, tasks.Conversations(spec, tmp_path).composed(prompts), tmp_path)
+
+
+def test_over_http_the_budget_stops_a_conversation_and_a_larger_one_goes_on(server, ledger):
+    spec = make_spec(server.url, price={"input": 1000.0, "output": 1000.0})
+    prompts = turns(people=2, questions=3).drop("known")
+    talk = tasks.Conversations(spec, ledger)
+    parts = inference.PromptParts(spec, [lambda: talk.composed(prompts)])
+    report = inference.send_requests(spec, parts, ledger, budget=0.15)
+    assert report.stopped and 0 < report.answered < 6 and report.left > 0
+    assert report.estimated_cost > 0.15, "the turns that follow are part of the estimate"
+    answered = report.answered
+    report = inference.send_requests(spec, parts, ledger, budget=10)
+    assert (report.answered, report.left, report.not_reached) == (6 - answered, 0, 0)
+    bodies = [r.body["messages"] for r in server.log if r.method == "POST"]
+    assert len(bodies) == 6 and max(len(body) for body in bodies) == 6
+    longest = max(bodies, key=len)
+    assert [one["role"] for one in longest] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert {one["content"] for one in longest if one["role"] == "assistant"} == {"A"}
+
+
+def test_a_batch_endpoint_gets_one_batch_per_turn(serve, ledger, monkeypatch):
+    monkeypatch.setenv("MOCK_KEY", "k")
+    server = serve(BatchMock())
+    spec = batch_spec(server, "openai")
+    prompts = turns(people=3, questions=3).drop("known")
+    talk = tasks.Conversations(spec, ledger)
+    report = inference.send_requests(spec, inference.PromptParts(spec, [lambda: talk.composed(prompts)]), ledger)
+    assert (report.answered, report.not_reached, submitted(server)) == (9, 0, 3)
