@@ -136,6 +136,9 @@ def waiting(deployment: Deployment) -> Iterator[Waiting]:
         if left := notes.get("left"):
             text = f"{notes.get('stopped', 'stopped')}; `mpta run` continues"
             yield Waiting("budget" if "budget" in text else "failed requests", pair.label, text, left)
+        if unreached := notes.get("not_reached"):
+            text = "turns of conversations, at most, after one without a response"
+            yield Waiting("failed requests", pair.label, text, unreached)
         if errors := notes.get("errors"):
             why = f" ({notes['error_reasons']})" if notes.get("error_reasons") else ""
             yield Waiting("failed requests", pair.label, f"failed{why}; `mpta run --retry-errors` retries", errors)

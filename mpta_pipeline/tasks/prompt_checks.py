@@ -40,6 +40,9 @@ def _gold_positions(prompts: pl.DataFrame, orders: str) -> pl.DataFrame:
     Without `due`, it should be at each position of a number of options equally often.
     """
     keyed = prompts.filter(pl.col("gold_pos").is_not_null())
+    if "conversation" in prompts.columns:
+        # One order for all questions of a conversation: their positions are no independent draws.
+        keyed = keyed.filter(pl.col("conversation").is_null())
     seen = keyed.unique(["item_id", "respondent_id", "order_id"]) if keyed.height else keyed
     found = seen.select(pl.col("options").list.len().cast(pl.Int64).alias("k"), "gold_pos").group_by("k", "gold_pos")
     counts = found.agg(pl.len().cast(pl.Int64).alias("n"))

@@ -366,6 +366,7 @@ def test_every_field_that_only_one_provider_has_has_an_entry(tmp_path):
             "flattening": 0.1,
             "copying": 0.1,
             "direction": 0.1,
+            "carry_over": 0.1,
             "group_accuracy": 0.5,
             "group": "age_band",
             "seed": 7,

@@ -98,6 +98,7 @@ def plan(
     _add_by_arm(result, deployment, own)
     _add_orders(result, deployment)
     _add_together(result, deployment)
+    _add_conversations(result, deployment)
     _add_multiverse(result, deployment, prompted, plans, prices)
     if (budget, requests, figure) != (None, None, None):
         add_designs(result, deployment, Wanted(budget, requests, figure, choice_sd))
@@ -206,6 +207,7 @@ def _add_orders(result: Result, deployment: Deployment) -> None:
         if (
             config.orders not in _CHOICE
             or config.batch_items is not None
+            or config.options.get("asked") == "conversation"
             or made(deployment, Node("prompts", task)) is None
         ):
             continue
@@ -248,6 +250,39 @@ def _add_together(result: Result, deployment: Deployment) -> None:
             f"instead of {alone:,} with one question each."
         )
     result.facts["asked_together"] = rows
+
+
+def _add_conversations(result: Result, deployment: Deployment) -> None:
+    """Add, per task that is asked in conversations, their number and length; their requests are counted at most."""
+    import polars as pl
+
+    from mpta_pipeline.cli.labels import names_of
+    from mpta_pipeline.core.provenance import Node
+    from mpta_pipeline.pipeline.stored import made, reduced
+
+    names, rows = names_of(deployment), []
+    depends = (pl.col("asked_after").list.len() > 0).any().alias("depends")
+
+    def of_turns(part: pl.DataFrame) -> pl.DataFrame:
+        if "conversation" not in part.columns:  # prompts of an earlier version
+            part = part.clear().with_columns(pl.lit("").alias("conversation"), pl.lit([]).alias("asked_after"))
+        return part.drop_nulls("conversation").group_by("conversation").agg(pl.len().alias("questions"), depends)
+
+    for task, config in deployment.study.own_tasks.items():
+        if config.options.get("asked") != "conversation" or made(deployment, Node("prompts", task)) is None:
+            continue
+        turns = reduced(deployment, "prompts", task, of_turns)
+        if turns.is_empty():
+            continue
+        questions, skips = int(turns["questions"].max() or 0), bool(turns["depends"].any())  # type: ignore[arg-type]
+        rows.append({"task": task, "conversations": turns.height, "questions": questions, "depends": skips})
+        skipped = " Which questions a conversation skips follows from the answers: requests are counted at most."
+        result.info(
+            f"  {names.task(task)}: {turns.height:,} conversations of up to {questions:,} questions, each asked after "
+            "the one before it was answered; with equal answers, equal beginnings are asked once."
+            + (skipped if skips else "")
+        )
+    result.facts["conversations"] = rows
 
 
 _CHOICE = ("cyclic", "scale")
