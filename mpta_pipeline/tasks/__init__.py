@@ -7,6 +7,7 @@ from mpta_pipeline.tasks.kind_registry import KindRegistry, kind_of, task_kinds
 from mpta_pipeline.tasks.known_truth import with_known_truth
 from mpta_pipeline.tasks.option_orders import option_orders
 from mpta_pipeline.tasks.parsing import markers, read_replies
+from mpta_pipeline.tasks.people_in_arms import arm_answers
 from mpta_pipeline.tasks.prompt_checks import (
     check_counts,
     check_prompts,
@@ -27,6 +28,7 @@ __all__ = [
     "KindRegistry",
     "PromptPlan",
     "TaskKind",
+    "arm_answers",
     "build_gold",
     "build_items",
     "build_prompts",

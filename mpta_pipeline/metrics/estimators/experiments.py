@@ -16,14 +16,14 @@ import polars as pl
 
 from mpta_pipeline.core.described_groups import of_people
 from mpta_pipeline.core.study import EstimateRules
-from mpta_pipeline.core.tables import EXPERIMENTS
+from mpta_pipeline.core.tables import EXPERIMENTS, PEOPLE_EFFECTS
+from mpta_pipeline.metrics.estimators.people_effects import ALL_ITEMS, beside_people
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.statistics import multiplicity
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, dense
 from mpta_pipeline.metrics.statistics.contrasts import Contrast, Regression, Sample, of_means
 from mpta_pipeline.metrics.statistics.intervals import paired
 
-ALL_ITEMS = "all"
 _NONE = pl.DataFrame()
 _ARM = "arm"
 _UNIT = ("survey", "condition", "respondent_id", "item_id", "cluster_id", "weight")
@@ -57,9 +57,14 @@ def has_profiles(items: pl.DataFrame) -> bool:
 
 
 def experiments(
-    scores: pl.DataFrame | Iterable[pl.DataFrame], groups: pl.DataFrame, *, rules: EstimateRules, items: pl.DataFrame
+    scores: pl.DataFrame | Iterable[pl.DataFrame],
+    groups: pl.DataFrame,
+    *,
+    rules: EstimateRules,
+    items: pl.DataFrame,
+    people: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """Compute the effects of a task's experiment.
+    """Compute the effects of a task's experiment, beside those on people where their own are known.
 
     The value of a person's answer to an item is the mean over the readable answers in all option orders. Effects are
     tested against 0, and those of subgroups also against the effect in everyone else; q-values are corrected within
@@ -70,6 +75,7 @@ def experiments(
         groups: GROUPS.
         rules: Dimensions, level and minimum size.
         items: ITEMS of the task.
+        people: PEOPLE_EFFECTS of the task; None if its arms do not name their people.
 
     Returns:
         EXPERIMENTS; empty for a task without an experiment.
@@ -93,7 +99,9 @@ def experiments(
     if not parts:
         return EXPERIMENTS.empty()
     made = pl.DataFrame(parts, infer_schema_length=None).with_columns(pl.col(pl.Float64).fill_nan(None))
-    made = _tested(made, rules.level).with_columns(
+    made = _tested(made, rules.level)
+    made = beside_people(made, PEOPLE_EFFECTS.empty() if people is None else people, rules)
+    made = made.with_columns(
         pl.lit(read.item(0, "model")).alias("model"), pl.lit(read.item(0, "task")).alias("task")
     )
     return EXPERIMENTS.conform(made.select(list(EXPERIMENTS.schema)))

@@ -39,7 +39,10 @@ def items(inputs: Inputs) -> Output:
     gold = tasks.build_gold(
         task, config, frame, crosswalk=inputs.crosswalk, respondents=respondents, base=inputs.config_folder
     )
-    return Output(frame, {"respondents_answers": gold.height, **gaps.notes()}, companions={"gold": gold})
+    own = tasks.arm_answers(task, config, frame, gold, crosswalk=inputs.crosswalk, respondents=respondents)
+    return Output(
+        frame, {"respondents_answers": gold.height, **gaps.notes()}, companions={"gold": gold, "arm_answers": own}
+    )
 
 
 @step("prompts")
