@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import polars as pl
 
-
 _IN_ARMS = "answers_in_arms"
 
 

@@ -320,13 +320,11 @@ EXPERIMENTS = Table(
         Column("people_ci_high", pl.Float64, "Upper end", nullable=True),
         Column("n_people", pl.Int64, "People behind it", nullable=True, ge=0),
         Column("beyond_people", pl.Float64, "Effect on the model's answers minus effect on people's", nullable=True),
-        Column("beyond_people_se", pl.Float64, "Its error", nullable=True, ge=0),
+        Column("beyond_people_se", pl.Float64, "Its error, on these questions", nullable=True, ge=0),
         Column("beyond_people_low", pl.Float64, "Lower end of its interval", nullable=True),
         Column("beyond_people_high", pl.Float64, "Upper end", nullable=True),
         Column("beyond_people_p", pl.Float64, "Test of no difference from people", nullable=True, ge=0, le=1),
-        Column(
-            "beyond_people_q", pl.Float64, "As `beyond_people_p`, corrected within the family", nullable=True, ge=0
-        ),
+        Column("beyond_people_q", pl.Float64, "As `beyond_people_p`, corrected within the family", nullable=True, ge=0),
         Column(
             "people_verdict",
             pl.String,

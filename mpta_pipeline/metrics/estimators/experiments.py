@@ -92,7 +92,7 @@ def experiments(
     profiles = _profile_outcomes(read, items) if has_profiles(items) else None
     for outcomes in sources:
         for frame in _blocks(outcomes, groups, rows):
-            parts += list(_arms(frame, rules))
+            parts += list(_arms(frame, rules, with_people=people is not None and people.height > 0))
     if profiles is not None:
         for frame in _blocks(profiles, groups, rows):
             parts += list(_conjoint(frame, items, rules))
@@ -101,9 +101,7 @@ def experiments(
     made = pl.DataFrame(parts, infer_schema_length=None).with_columns(pl.col(pl.Float64).fill_nan(None))
     made = _tested(made, rules.level)
     made = beside_people(made, PEOPLE_EFFECTS.empty() if people is None else people, rules)
-    made = made.with_columns(
-        pl.lit(read.item(0, "model")).alias("model"), pl.lit(read.item(0, "task")).alias("task")
-    )
+    made = made.with_columns(pl.lit(read.item(0, "model")).alias("model"), pl.lit(read.item(0, "task")).alias("task"))
     return EXPERIMENTS.conform(made.select(list(EXPERIMENTS.schema)))
 
 
@@ -204,8 +202,11 @@ def _cuts(rows: pl.DataFrame, rules: EstimateRules) -> Iterator[tuple[str, str, 
             yield dimension, label, inside, (cut.codes >= 0) & ~inside
 
 
-def _arms(block: _Block, rules: EstimateRules) -> Iterator[dict[str, object]]:
-    """Effects of every arm: by outcome, over all items and by item, for everyone and by subgroup."""
+def _arms(block: _Block, rules: EstimateRules, *, with_people: bool) -> Iterator[dict[str, object]]:
+    """Effects of every arm: by outcome, over all items and by item, for everyone and by subgroup.
+
+    With people's own effects, also the error for these items alone, by which the two are compared.
+    """
     for (outcome, answer), of_outcome in block.frame.group_by(["outcome", "answer"], maintain_order=True):
         wholes = [] if outcome == "share" else [(ALL_ITEMS, of_outcome)]
         by_item = [(str(name[0]), part) for name, part in of_outcome.group_by(["item_id"], maintain_order=True)]
@@ -220,6 +221,7 @@ def _arms(block: _Block, rules: EstimateRules) -> Iterator[dict[str, object]]:
                 side = np.where(names == arm, 0, np.where(names == control[0], 1, -1))
                 for dimension, subgroup, inside, rest in _cuts(rows, rules):
                     yield {
+                        **(_on_these_items(a, side, inside) if with_people else {}),
                         **_names(block, "arm", _ARM, arm, control[0]),
                         "outcome": outcome,
                         "item_id": item,
@@ -241,6 +243,13 @@ def _effect(a: Sample, side: Ints, inside: Flags, rest: Flags | None) -> dict[st
         apart = of_means(a, sides=sides, signs=np.array([1.0, -1.0, -1.0, 1.0]))
         found |= _apart(apart)
     return found
+
+
+def _on_these_items(a: Sample, side: Ints, inside: Flags) -> dict[str, float]:
+    """Error of the effect clustered by persona alone: people were asked these very items."""
+    alone = Sample(a.x, a.w, a.persona, np.zeros(len(a.x), dtype=np.int64))
+    made = of_means(alone, sides=np.where(inside, side, -1), signs=np.array([1.0, -1.0]))
+    return {"own_se": made.se, "own_df": made.df}
 
 
 def _numbers(made: Contrast) -> dict[str, float]:

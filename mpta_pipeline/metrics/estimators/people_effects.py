@@ -6,7 +6,9 @@ Over several questions it is the mean of the questions' effects. Errors are line
 gives Welch's test for one question without weights.
 
 People and model are two independent experiments, even if personas are people of the survey: who is asked in which arm
-is drawn anew. The variance of the difference of their effects is therefore the sum of both variances.
+is drawn anew. The variance of the difference of their effects is therefore the sum of both variances. People were
+asked the same questions as the model, so that the comparison is about these questions: the model's error in it is
+clustered by persona alone. The error of its effect is clustered by question, too, and is about questions like these.
 """
 
 from __future__ import annotations
@@ -61,8 +63,8 @@ def people_effects(
         )
         has_weights = own["weight"].null_count() == 0
         for weighted in (False, True) if has_weights else (False,):
-            for row in _effects(own, items, persons, rules, weighted=weighted):
-                rows.append(row | {"survey": survey, "weighted": weighted})
+            found = _effects(own, items, persons, rules, weighted=weighted)
+            rows += [row | {"survey": survey, "weighted": weighted} for row in found]
     if not rows:
         return PEOPLE_EFFECTS.empty()
     made = pl.DataFrame(rows, infer_schema_length=None).with_columns(pl.lit(answers.item(0, "task")).alias("task"))
@@ -127,10 +129,9 @@ class _Answers:
                 return np.nan, np.nan
             parts.append(len(mine) * float(mine.var(ddof=1)))
             dfs.append(len(mine) - 1.0)
-        v = np.array(parts)
+        squares = sum(part**2 / df for part, df in zip(parts, dfs, strict=True))
         # Welch and Satterthwaite's degrees of freedom.
-        df = v.sum() ** 2 / (v**2 / np.array(dfs)).sum() if v.sum() > 0 else min(dfs)
-        return float(v.sum()), float(df)
+        return sum(parts), sum(parts) ** 2 / squares if squares > 0 else min(dfs)
 
     def only(self, keep: Flags) -> _Answers:
         """Some of the answers."""
@@ -181,7 +182,11 @@ def _outcomes(own: pl.DataFrame, items: pl.DataFrame) -> Iterator[tuple[str, str
     for (item,), rows in others.group_by(["item_id"], maintain_order=True):
         options = items.filter(item_id=item)["options"].explode().to_list()
         for option, text in enumerate(options):
-            yield "share", str(text), rows.with_columns((pl.col("answer_idx") == option).cast(pl.Float64).alias("value"))
+            yield (
+                "share",
+                str(text),
+                rows.with_columns((pl.col("answer_idx") == option).cast(pl.Float64).alias("value")),
+            )
 
 
 def _effect(
@@ -241,7 +246,8 @@ def beside_people(made: pl.DataFrame, people: pl.DataFrame, rules: EstimateRules
     """Add to the effects on the model's answers those on people, the difference and its verdict.
 
     Args:
-        made: Effects with estimate, se, df, interval, p_value and `everyone`, of arms and of conjoint attributes.
+        made: Effects with estimate, p_value and `everyone`, of arms and of conjoint attributes; for arms also `own_se`
+            and `own_df`, the error of the effect on these questions alone.
         people: PEOPLE_EFFECTS of the task.
         rules: Equivalence margin and level.
     """
@@ -256,11 +262,15 @@ def beside_people(made: pl.DataFrame, people: pl.DataFrame, rules: EstimateRules
     other = (pl.col("item_id") == ALL_ITEMS) & (pl.col("n_items") != pl.col("people_n_items"))
     names = [name for name in made.columns if name.startswith("people_")] + ["n_people"]
     made = made.with_columns(pl.when(~other.fill_null(False)).then(name).alias(name) for name in names)
-    own, theirs = _error(made, "", rules.level), _error(made, "people_", rules.level)
-    model, person = (made[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in ("estimate", "people_estimate"))
-    dfs = [made[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in ("df", "people_df")]
+    if "own_se" not in made.columns:  # a task without people's own effects
+        made = made.with_columns(pl.lit(None, pl.Float64).alias(name) for name in ("own_se", "own_df"))
+    own, theirs = _error(made, "own_", rules.level), _error(made, "people_", rules.level)
+    model, person, own_df, their_df = (
+        made[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        for name in ("estimate", "people_estimate", "own_df", "people_df")
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
-        df = (own**2 + theirs**2) ** 2 / (own**4 / dfs[0] + theirs**4 / dfs[1])
+        df = (own**2 + theirs**2) ** 2 / (own**4 / own_df + theirs**4 / their_df)
     difference, se = model - person, np.hypot(own, theirs)
     low, high, p = paired(difference, se, df, 2.0, level=rules.level)
     made = made.with_columns(
@@ -279,11 +289,12 @@ def beside_people(made: pl.DataFrame, people: pl.DataFrame, rules: EstimateRules
 
 
 def _error(made: pl.DataFrame, of: str, level: float) -> Floats:
-    """The standard error; where nobody deviates and it is 0, the longer side of the interval over its quantile."""
-    estimate, se, df, low, high = (
-        made[of + name].cast(pl.Float64).fill_null(np.nan).to_numpy()
-        for name in ("estimate", "se", "df", "ci_low", "ci_high")
+    """The standard error; where nobody deviates and it is 0, that of the interval which says so (`unseen`)."""
+    estimate, se, df = (
+        made[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        for name in ("estimate" if of == "own_" else f"{of}estimate", f"{of}se", f"{of}df")
     )
+    low, high, _ = paired(estimate, se, df, 1.0, level=level)
     with np.errstate(divide="ignore", invalid="ignore"):
         side = np.maximum(high - estimate, estimate - low) / t_quantile(df, level)
     return np.where(se == 0, side, se)

@@ -63,6 +63,7 @@ def report(inputs: Inputs) -> Output:
         "items",
         "scores",
         "people_shares",
+        "people_effects",
     )
     about_groups: list[pl.DataFrame] = []
 
