@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from mpta_pipeline.core.configuration import StrictModel, config_dir, read_yaml, validated
 from mpta_pipeline.core.errors import ConfigError
@@ -57,17 +56,8 @@ class PeopleOfArm(StrictModel):
             per wording. A question that is not named has the answers of its own column.
     """
 
-    where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    where: dict[str, tuple[str | int, ...]] = Field(default_factory=dict)
     answers: dict[str, str] = Field(default_factory=dict)
-
-    @field_validator("where", mode="before")
-    @classmethod
-    def _codes_are_text(cls, value: Any) -> Any:
-        """Codes are written as numbers in YAML, one or several."""
-        if not isinstance(value, Mapping):
-            return value
-        listed = {name: one if isinstance(one, list | tuple) else [one] for name, one in value.items()}
-        return {name: [v if isinstance(v, str) else str(v) for v in values] for name, values in listed.items()}
 
     @model_validator(mode="after")
     def _says_something(self) -> PeopleOfArm:
@@ -86,11 +76,14 @@ class Arm(StrictModel):
         fields: Piped field of the questions' texts (`{{name}}`) → its text.
         people: Which of the survey's people were in this arm, so that their own effect is computed beside the model's;
             null if the surveys have no such experiment.
+        id: What the arm is drawn by; null for its name. Set it to the earlier name when you rename an arm: everybody
+            stays in the arm that they were in.
     """
 
     text: str | None = None
     fields: dict[str, str] = Field(default_factory=dict)
     people: PeopleOfArm | None = None
+    id: str | None = None
 
 
 class TaskConfig(StrictModel):
@@ -153,6 +146,11 @@ class TaskConfig(StrictModel):
         told = [(arm.text, tuple(sorted(arm.fields.items()))) for arm in self.arms.values()]
         if len(set(told)) < len(told):
             raise ValueError("two arms are the same")
+        ids = [arm.id or name for name, arm in self.arms.items()]
+        if repeated := {name for name in ids if ids.count(name) > 1}:
+            raise ValueError(
+                f"two arms have the id {min(repeated)}; the id of an arm is its name unless it has another"
+            )
         if self.control is not None and self.control not in self.arms:
             raise ValueError(f"control names {self.control}, which is no arm of the task")
         if self.arms and self.control_arm is None:

@@ -262,6 +262,13 @@ SETTINGS: dict[str, Setting] = {
             lambda deployment, _: deployment.study_version(*SETTINGS["panel_design"].keys),
             keys=("panel", "seed"),
         ),
+        # Empty, and so no input of the panel, for studies without experiments.
+        Setting(
+            "experiments",
+            "study_card",
+            lambda deployment, _: deployment.experiments_version(),
+            keys=("tasks",),
+        ),
         Setting(
             "item_selection",
             "study_card",
@@ -471,8 +478,8 @@ _DECLARED = (
         tables.PANEL,
         "microdata",
         upstream=("personas", "groups"),
-        settings=("panel_design",),
-        code=("mpta_pipeline.personas.panel",),
+        settings=("panel_design", "experiments"),
+        code=("mpta_pipeline.personas.panel", "mpta_pipeline.tasks.arms"),
         description="The personas that models are asked about: a stratified sample by lowest keyed hash, with "
         "inclusion probabilities.",
         carried={"personas": "respondent_id survey wave"},
@@ -481,6 +488,14 @@ _DECLARED = (
             **_columns("stratum_size stratum_selected inclusion_probability rank", "personas.respondent_id"),
             **_columns("survey_weight weight", "personas.weight"),
         },
+    ),
+    StoredTable(
+        "arm_draws",
+        "personas",
+        Partitioning.NONE,
+        tables.ARM_DRAWS,
+        "microdata",
+        companion_of="panel",
     ),
     StoredTable(
         "items",
@@ -504,7 +519,7 @@ _DECLARED = (
         tables.PROMPTS,
         "microdata",
         # The groups and their wording are read for the condition `group`.
-        upstream=("items", "gold", "personas", "panel", "groups"),
+        upstream=("items", "gold", "personas", "panel", "arm_draws", "groups"),
         settings=("task", "prompt_design", "persona_design", "crosswalk"),
         code=("mpta_pipeline.tasks", "mpta_pipeline.personas"),
         description="Item × persona × condition × option order as texts; independent of the model, and equal texts are "

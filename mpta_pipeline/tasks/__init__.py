@@ -1,5 +1,6 @@
 """Tasks: items, prompts, answer keys, parsing and scores. `kinds/` has one file per task kind."""
 
+from mpta_pipeline.tasks.arms import draw_ids, drawn, drawn_from
 from mpta_pipeline.tasks.batteries import listed
 from mpta_pipeline.tasks.item_gaps import Gap, Gaps
 from mpta_pipeline.tasks.items import build_gold, build_items, check_item_files, completed, item_file_version
@@ -38,6 +39,9 @@ __all__ = [
     "check_readable",
     "completed",
     "count_requests",
+    "draw_ids",
+    "drawn",
+    "drawn_from",
     "gold_position_test",
     "item_file_version",
     "kind_of",

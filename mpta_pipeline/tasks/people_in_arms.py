@@ -170,7 +170,8 @@ def _of_arm(
     for (codebook,), persons in respondents.partition_by("codebook", as_dict=True).items():
         of_codebook = facts.filter(pl.col("codebook") == codebook)
         assigned = persons
-        for column, values in told.where.items():
+        for column, wanted in told.where.items():
+            values = [str(each) for each in wanted]
             value = _answers_to(assigned, of_codebook, column, f"{where}.where")
             known = options.filter(pl.col("codebook") == codebook, pl.col("column").is_in(value["column"].implode()))
             # What is no value of the column is a code.
@@ -251,7 +252,7 @@ def _unknown(what: str, name: str, known: list[str], variable: str) -> TaskError
 def _nobody(task: str, name: str, arm: Arm) -> TaskError:
     told = arm.people
     assert told is not None
-    parts = [f"{column} is {' or '.join(values)}" for column, values in told.where.items()]
+    parts = [f"{column} is {' or '.join(map(str, values))}" for column, values in told.where.items()]
     parts += [f"an answer to {', '.join(dict.fromkeys(told.answers.values()))}"] if told.answers else []
     return TaskError(
         f"Nobody in the surveys of the study was in arm {name}",

@@ -26,7 +26,7 @@ BY_COLUMN = {
 }
 # The answers to the item's own column, by a column that says who was assigned to what: here, the party.
 BY_ASSIGNMENT = {
-    "plain": {"people": {"where": {"party": "dem"}}},
+    "plain": {"people": {"where": {"party": ["dem"]}}},
     "told": {"text": "Think twice.", "people": {"where": {"party": [2, "none"]}}},
 }
 
@@ -111,7 +111,7 @@ def people_of(told):
         ({"space": {"answers": {"spent": "spend_space"}}}, 'no question of the task.*did you mean "spend"'),
         ({"space": {"answers": {"spend": "spend_spce"}}}, 'no column of the surveys.*did you mean "spend_space"'),
         ({"space": {"answers": {"spend": "god"}}}, "Option 'too little' of question spend is not an answer to god_"),
-        ({"health": {"where": {"party": "green"}}}, "Nobody in the surveys .* was in arm health.*party is green"),
+        ({"health": {"where": {"party": ["green"]}}}, "Nobody in the surveys .* was in arm health.*party is green"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_by_name(tmp_path, told, names):
@@ -124,10 +124,10 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path, told, names):
 @pytest.mark.parametrize(
     ("arms", "names"),
     [
-        ({"a": {}, "b": {"text": "x", "people": {"where": {"c": 1}}}}, "add people to arms.a"),
-        ({"a": {"people": {"where": {"c": 1}}}, "b": {"text": "x"}}, "the people of another arm"),
+        ({"a": {}, "b": {"text": "x", "people": {"where": {"c": [1]}}}}, "add people to arms.a"),
+        ({"a": {"people": {"where": {"c": [1]}}}, "b": {"text": "x"}}, "the people of another arm"),
         (
-            {"a": {"people": {"where": {"c": 1}}}, "b": {"text": "x", "people": {"where": {"c": 1}}}},
+            {"a": {"people": {"where": {"c": [1]}}}, "b": {"text": "x", "people": {"where": {"c": [1]}}}},
             "the people of two arms are the same",
         ),
         ({"a": {"people": {}}, "b": {"text": "x"}}, "people needs where"),

@@ -69,7 +69,7 @@ def plan(
     from mpta_pipeline.pipeline.configuration_problems import configuration_problems
     from mpta_pipeline.pipeline.deployment import Deployment
     from mpta_pipeline.pipeline.steps.inference import planned_prompts
-    from mpta_pipeline.pipeline.steps.tasks import items_left_out
+    from mpta_pipeline.pipeline.steps.tasks import items_left_out, redrawn_arms
     from mpta_pipeline.pipeline.stored import chunks_of, partitions
 
     deployment = Deployment.from_env()
@@ -103,8 +103,8 @@ def plan(
         add_designs(result, deployment, Wanted(budget, requests, figure, choice_sd))
     _add_total(result, deployment, plans)
     _add_detectable(result, deployment, own)
-    for task, gap in items_left_out(deployment):
-        result.warning(gap, subject=task)
+    for task, message in (*redrawn_arms(deployment), *items_left_out(deployment)):
+        result.warning(message, subject=task)
     for problem in configuration_problems(deployment):
         result.warning(str(problem))
     return result

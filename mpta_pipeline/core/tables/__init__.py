@@ -28,7 +28,7 @@ from mpta_pipeline.core.tables.multiverse import (
     SPECIFICATION_CURVE,
     VARIANCE_BUDGET,
 )
-from mpta_pipeline.core.tables.personas import GROUPS, PANEL, PERSONAS, TRAIT
+from mpta_pipeline.core.tables.personas import ARM_DRAWS, GROUPS, PANEL, PERSONAS, TRAIT
 from mpta_pipeline.core.tables.publication import LINEAGE, PUBLISHED, publish
 from mpta_pipeline.core.tables.schema import Column, Table
 from mpta_pipeline.core.tables.surveys import CHANGELOG, VARIABLES, WAVES
@@ -47,6 +47,7 @@ from mpta_pipeline.core.vocabulary import (
 __all__ = [
     "ANSWER_SHARES",
     "ARM_ANSWERS",
+    "ARM_DRAWS",
     "CHANGELOG",
     "CONCEPTS",
     "CONDITIONS",

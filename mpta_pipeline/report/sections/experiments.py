@@ -261,11 +261,11 @@ def _counted(people: list[dict[str, Any]], report: Report, *, task: str, survey:
     parts = [f"the model {phrases.listed(told)}"] if told else []
     if left := counts["cannot_tell"]:
         parts.append(f"{left} cannot be told")
-    which = "the one effect" if len(people) == 1 else f"the {len(people)} effects"
+    which = f"{len(people)} effect{'' if len(people) == 1 else 's'}"
     own = report.frames["people_effects"].filter(task=task, survey=survey, dimensions=ALL)
     how = own["method"].unique().sort().to_list()
     errors = f" Errors of people's effects: {'; '.join(how)}." if how else ""
-    return f"Of {which} that the survey's people were in themselves: {'; '.join(parts)}.{errors}"
+    return f"{which} can be compared with those on the survey's people: {'; '.join(parts)}.{errors}"
 
 
 def _beside_people(row: dict[str, Any]) -> str:
