@@ -28,6 +28,7 @@ CHANGED = {
     "harmonization_rules": "the concepts or the record of the source changed",
     "crosswalk": "the wording of concepts changed",
     "data_use": "the data-use policy changed",
+    "experiments": "the arms of an experiment changed",
     "task": "the task or its item file changed",
     "asked": "the models that are asked this configuration changed",
     "model": "the model's entry changed",

@@ -20,7 +20,7 @@ from mpta_pipeline.core.study import Study, TaskConfig, TaskVariant
 from mpta_pipeline.core.tables import PROMPTS
 from mpta_pipeline.core.vocabulary import DOMAINS, GROUP_CONDITION, LETTERS
 from mpta_pipeline.personas import PLACEBO, SHUFFLES, CrosswalkTables, masks, render, stand_ins
-from mpta_pipeline.tasks.arms import assigned, items_by_arm
+from mpta_pipeline.tasks.arms import assigned, drawn, items_by_arm
 from mpta_pipeline.tasks.asked_together import COLUMNS as TOGETHER
 from mpta_pipeline.tasks.asked_together import check_items, grouped, hidden_together, texts_together
 from mpta_pipeline.tasks.assignment import balanced_blocks, sweep
@@ -102,6 +102,7 @@ def build_prompts(
     base: Path | None = None,
     groups: pl.DataFrame | None = None,
     crosswalk: CrosswalkTables | None = None,
+    draws: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Cross items, panel, conditions, styles, framings and option orders.
 
@@ -120,6 +121,7 @@ def build_prompts(
         base: Configuration folder; None for that of the environment.
         groups: GROUPS; needed for the condition `group` and for items with conditions.
         crosswalk: Concepts and options; needed for the condition `group`.
+        draws: ARM_DRAWS of the study; None to draw the arms of an experiment anew.
 
     Returns:
         PROMPTS. The key begins with the group, so that the table's order keeps groups together.
@@ -134,6 +136,7 @@ def build_prompts(
         base=base,
         groups=groups,
         crosswalk=crosswalk,
+        draws=draws,
     ).build()
 
 
@@ -148,6 +151,7 @@ def plan_prompts(
     base: Path | None = None,
     groups: pl.DataFrame | None = None,
     crosswalk: CrosswalkTables | None = None,
+    draws: pl.DataFrame | None = None,
 ) -> PromptPlan:
     """Decide who is asked what, which all of a task's prompts share; the arguments are those of `build_prompts`."""
     config = study.tasks[name]
@@ -161,9 +165,11 @@ def plan_prompts(
         config, study.seed, asked, items, gold=gold if keyed_by_persons(kind, items) else None, groups=groups
     )
     if config.arms:
-        strata = panel.drop("survey", strict=False).join(facts_of_people, on="respondent_id")
+        if draws is None:
+            strata = panel.drop("survey", strict=False).join(facts_of_people, on="respondent_id")
+            draws = drawn(strata, config, seed=study.seed, task=base_of(name))
         # A configuration of a multiverse asks what its figures are about: the study's own people in the control.
-        pairs = assigned(pairs, strata, config, seed=study.seed, task=base_of(name))
+        pairs = assigned(pairs, draws, config, task=base_of(name))
         if isinstance(config, TaskVariant):
             pairs = pairs.filter(~pl.col("treated"))
     elicitation = OPEN if items["options"].list.len().max() == 0 else config.elicitation

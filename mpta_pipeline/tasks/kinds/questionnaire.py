@@ -17,8 +17,8 @@ from mpta_pipeline.core.tables.tasks import EARLIER, PLACE
 from mpta_pipeline.core.unknown_names import closest
 from mpta_pipeline.harmonize import with_option
 from mpta_pipeline.personas import answers, column_facts
-from mpta_pipeline.personas.wording import as_option
 from mpta_pipeline.tasks.item_files import ItemFile, version
+from mpta_pipeline.tasks.option_meanings import plain, values_by_text
 from mpta_pipeline.tasks.option_orders import layouts
 from mpta_pipeline.tasks.questionnaires import Condition, Instrument, Note, Question, read_instrument
 from mpta_pipeline.tasks.questionnaires.conversation import check_conversation, earlier_answers, in_order
@@ -374,7 +374,7 @@ def _with_column(question: Question, request: ItemRequest) -> list[dict[str, Any
 
 def _options(codebook: str, column: str, request: ItemRequest) -> pl.DataFrame:
     options = request.crosswalk.options.filter((pl.col("codebook") == codebook) & (pl.col("column") == column))
-    return options.sort("position", "code").with_columns(as_option(pl.col("text")).alias("short"))
+    return options.sort("position", "code")
 
 
 def _values(question: Question, codebook: str, column: str, request: ItemRequest) -> tuple[str, ...]:
@@ -384,13 +384,8 @@ def _values(question: Question, codebook: str, column: str, request: ItemRequest
     if question.values is not None:
         stated = question.values
     else:
-        names = {
-            _plain(str(text)): str(value)
-            for source in ("code", "text", "short", "value")
-            for text, value in options.select(source, pl.col("value").alias("of")).iter_rows()
-            if text is not None
-        }
-        stated = tuple(names.get(_plain(option), option) for option in question.options)
+        names = values_by_text(options)
+        stated = tuple(names.get(plain(option), option) for option in question.options)
     for option, value in zip(question.options, stated, strict=True):
         if value not in known:
             raise TaskError(
@@ -409,10 +404,6 @@ def _values(question: Question, codebook: str, column: str, request: ItemRequest
             remedy="give each option a value of its own",
         )
     return stated
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.lower().split()).strip(" .?!")
 
 
 def questionnaire_gold(items: pl.DataFrame, request: ItemRequest) -> pl.DataFrame:
