@@ -213,7 +213,7 @@ def parse_record(text: str, path: Path, what: str, error: type[MptaError] = Conf
 
 
 class _NotSimpleError(Exception):
-    """A document is wrong, or has more than mappings, lists, scalars and aliases: the loader reads it or says why not."""
+    """A document is wrong, or has more than mappings, lists, scalars and aliases: the loader reads or refuses it."""
 
 
 def _simple(text: str) -> Any:

@@ -7,6 +7,7 @@ consistent is only found by label assertions (`recode/`) and published marginals
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import isnan
@@ -97,7 +98,9 @@ def check_wave(
     if previous is not None and previous.get_column("codebook")[0] != raw.release["codebook"]:
         previous = None  # the wave now comes from another source, with other ids and columns
     wave = _Wave(frame, raw, crosswalk, previous)
-    found = [check(wave) for check in _CHECKS]
+    with ThreadPoolExecutor(1, thread_name_prefix="mpta-check") as pool:
+        polarity_found = pool.submit(_polarity, wave)  # as long as all others together
+        found = [check(wave) if check is not _polarity else polarity_found.result() for check in _CHECKS]
     if accepted is None:
         return found
     return [

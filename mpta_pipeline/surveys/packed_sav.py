@@ -27,6 +27,7 @@ WINDOW = 2**21  # words that are looked at once
 LANE = 128  # words that are searched for blocks one after the other
 _LONGEST_STEP = 9  # words of a block with eight raw cells
 _MANY = 4  # if at most every fourth word is wanted, only these are decoded
+_AT_ONCE = 2**16  # words
 _TURNED_AT_ONCE = 64  # rows: few enough for the processor's cache
 _HEAD = 2**22  # bytes in which most dictionaries are
 # Codes of packed cells: 1 to 251 are a number plus the bias.
@@ -257,10 +258,15 @@ def _layout_at_the_start(file: BinaryIO) -> Layout:
 def _words(file: BinaryIO, count: int) -> Words:
     """Read the next words of a file; fewer if it ends."""
     content = np.empty(count, dtype=np.uint64)
-    space, got = memoryview(content).cast("B"), 0  # type: ignore[arg-type]  # NumPy's arrays are buffers
-    while read := file.readinto(space[got:]):  # type: ignore[attr-defined]
+    return content[: _read_words(file, content)]
+
+
+def _read_words(file: BinaryIO, space: Words) -> int:
+    """Fill a space with the next words of a file, and return how many there are."""
+    content, got = memoryview(space).cast("B"), 0  # type: ignore[arg-type]  # NumPy's arrays are buffers
+    while read := file.readinto(content[got:]):  # type: ignore[attr-defined]
         got += read
-    return content[: got // WORD]
+    return int(got // WORD)
 
 
 def _numbers_of_raws(codes: Bytes) -> npt.NDArray[np.int32]:
@@ -315,24 +321,29 @@ def _stream(file: BinaryIO) -> Iterator[tuple[Bytes, Words]]:
 
     A block is a word of eight codes, followed by a word for each of them that says "raw".
     """
-    rest, ended = np.empty(0, dtype=np.uint64), False
+    space, step_space = np.empty(WINDOW, dtype=np.uint64), np.empty(WINDOW, dtype=np.uint8)
+    kept, ended = 0, False  # words at the start of the space that the last window left
     while not ended:
-        window = _words(file, WINDOW)
-        if not len(window):
-            if len(rest):
+        new = _read_words(file, space[kept:])
+        if not new:
+            if kept:
                 raise UnusualError("the file ends early")
             return
-        window = np.concatenate([rest, window]) if len(rest) else window
-        ones = (window.view(np.uint8) == RAW).view(np.uint64)  # a byte that is 1 for each raw cell
-        step = ((ones * _EACH_BYTE) >> np.uint64(56)).astype(np.uint8)  # the highest byte is the sum of all
+        window, step = space[: kept + new], step_space[: kept + new]
+        for start in range(0, len(window), _AT_ONCE):  # few enough words for the processor's cache
+            ones = (window[start : start + _AT_ONCE].view(np.uint8) == RAW).view(np.uint64)  # 1 for each raw cell
+            ones *= _EACH_BYTE  # the highest byte is the sum of all
+            ones >>= np.uint64(56)
+            step[start : start + _AT_ONCE] = ones
         step += np.uint8(1)  # words from a block to the next one
         is_block, at = _blocks(step)
         if at > len(window):  # the last block goes on beyond the window
             at = len(window) - 1 - int(is_block[::-1].argmax())
             is_block[at] = False
-        rest = window[at:].copy()
-        is_block, window = is_block[:at], window[:at]
-        codes, raws = window[is_block].view(np.uint8), window[~is_block]
+        is_block = is_block[:at]
+        codes, raws = window[:at][is_block].view(np.uint8), window[:at][~is_block]
+        kept = len(window) - at
+        space[:kept] = window[at:].copy()
         if (special := (codes == END)).any():
             codes = codes[: int(special.argmax())]
             raws = raws[: int(np.count_nonzero(codes == RAW))]
@@ -367,7 +378,8 @@ def _blocks(step: Bytes) -> tuple[npt.NDArray[np.bool_], int]:
     entries = np.concatenate([starts[:1], exits[:-1]])
     merged = entries.copy()  # from here on, what a lane found by itself is right
     walked: list[int] = []  # the blocks before that
-    for number in np.flatnonzero(~is_block[entries]).tolist():
+    for wrong in np.flatnonzero(~is_block[entries]).tolist():
+        number = wrong
         while number < lanes and not is_block[place := int(entries[number])]:
             stop = (number + 1) * LANE
             while place < stop and not is_block[place]:

@@ -307,7 +307,9 @@ def _by_design(raw: RawWave, found: Mapping[str, Coded]) -> dict[str, Coded]:
     design = raw.design_cells.rank("dense").to_numpy().astype(np.int64) - 1
     moved: dict[str, tuple[pl.DataFrame, pl.Expr]] = {}
     for name, flag in filtered.items():
-        given = np.bincount(design * len(flag) + found[name].places.to_numpy(), minlength=(design.max() + 1) * len(flag))
+        given = np.bincount(
+            design * len(flag) + found[name].places.to_numpy(), minlength=(design.max() + 1) * len(flag)
+        )
         off = given.reshape(-1, len(flag))[:, ~flag.to_numpy()].sum(axis=1) == 0
         if not off.any():
             continue
@@ -322,7 +324,9 @@ def _by_design(raw: RawWave, found: Mapping[str, Coded]) -> dict[str, Coded]:
 def _moved(table: pl.DataFrame, kinds: Mapping[int, str | None]) -> tuple[pl.DataFrame, pl.Series]:
     """The table with one more row, of that kind, for each place in `kinds`; and the new place of each old one."""
     columns = table.to_dict(as_series=False)
-    added = {name: [cells[place] for place in kinds] for name, cells in columns.items()} | {"missing": [*kinds.values()]}
+    added = {name: [cells[place] for place in kinds] for name, cells in columns.items()} | {
+        "missing": [*kinds.values()]
+    }
     target = {place: table.height + number for number, place in enumerate(kinds)}
     lookup = pl.Series([target.get(place, place) for place in range(table.height)], dtype=pl.UInt32)
     return pl.DataFrame({name: [*cells, *added[name]] for name, cells in columns.items()}, schema=table.schema), lookup

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -472,7 +473,8 @@ def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, regist
                     file=path,
                     remedy="wait until it is complete; the next run tries again",
                 )
-            for key in recognition.waves:
+
+            def stored(key: str) -> None:
                 release = _release(info, recognition, registry, path=path, sha=sha, wave=key)
                 data = _rows_of_wave(info, parts, recognition, recognition.parts[key].code)
                 try:
@@ -481,6 +483,9 @@ def _read_into_snapshots(path: Path, sha: str, wave: str, layout: Layout, regist
                     if key == wave:
                         raise
                     # The respondents of another wave cannot be told apart: reported when that wave is ingested.
+
+            with ThreadPoolExecutor(2, thread_name_prefix="mpta-snapshot") as pool:
+                list(pool.map(stored, recognition.waves))
 
 
 def _rows_of_wave(info: FileInfo, parts: Sequence[Path], found: Recognition, code: str | None) -> pl.DataFrame:

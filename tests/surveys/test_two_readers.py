@@ -1,4 +1,4 @@
-"""A .sav is decoded here, other large files are read by readstat-arrow, the rest by pyreadstat: all give the same cells.
+"""A .sav is decoded here, large other files are read by readstat-arrow, the rest by pyreadstat: the cells are the same.
 
 Every file of every shape is cut into parts and read by all. What the others do not read, pyreadstat does; what it
 refuses, readstat-arrow must not read.
