@@ -228,7 +228,7 @@ def _simple(text: str) -> Any:
 
     anchors: dict[str, Any] = {}
 
-    def value(event: yaml.Event) -> Any:
+    def value(event: Any) -> Any:  # the types of PyYAML's events lack their attributes
         kind = type(event)
         if kind is yaml.AliasEvent and event.anchor in anchors:
             return anchors[event.anchor]
@@ -265,7 +265,7 @@ def _simple(text: str) -> Any:
 @lru_cache(maxsize=65536)
 def _plain_scalar(text: str) -> Any:
     """What a scalar without quotes stands for."""
-    loader = _RecordLoader("")
+    loader: Any = _RecordLoader("")
     try:
         tag = loader.resolve(yaml.ScalarNode, text, (True, False))
         return loader.construct_object(yaml.ScalarNode(tag, text))
