@@ -232,6 +232,8 @@ def add_unanswered(result: Result, deployment: Deployment) -> None:
             told.append(f"{withheld:,} withheld: {notes.get('withheld_because', 'by the policy of their source')}")
         if told:
             result.warning(f"{'; '.join(told)}.", subject=f"{pair.label}, of {notes['requests']:,} requests")
+        if said := notes.get("groups_left_out"):
+            result.warning(f"{said}.", subject=pair.label)
 
 
 def add_unreadable(result: Result, deployment: Deployment) -> None:

@@ -16,7 +16,7 @@ from mpta_pipeline.pipeline.approvals import unsent, waiting_models
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.held_releases import of_wave
 from mpta_pipeline.pipeline.staleness import parents
-from mpta_pipeline.pipeline.steps.inference import planned_prompts
+from mpta_pipeline.pipeline.steps.inference import groups_left_out, planned_prompts
 from mpta_pipeline.pipeline.stored import made
 
 NOT_MADE = "not made yet"
@@ -62,7 +62,7 @@ class Waiting:
         dollars: What these would cost, in US dollars; None if that is unknown or nothing.
     """
 
-    what: Literal["approval", "permission", "budget", "failed requests", "held release", "set aside"]
+    what: Literal["approval", "permission", "budget", "failed requests", "left out", "held release", "set aside"]
     subject: str
     message: str
     requests: int = 0
@@ -137,9 +137,11 @@ def waiting(deployment: Deployment) -> Iterator[Waiting]:
         if errors := notes.get("errors"):
             why = f" ({notes['error_reasons']})" if notes.get("error_reasons") else ""
             yield Waiting("failed requests", pair.label, f"failed{why}; `mpta run --retry-errors` retries", errors)
-    for wave, said in deployment.harmonizing_notes().items():
-        messages = {str(one.facts["file"]): one.message for one in of_wave(wave, said)}
-        for name, problem in said.get("left_out", {}).items():
+    for pair, said in groups_left_out(deployment):
+        yield Waiting("left out", pair.label, said)
+    for wave, told in deployment.harmonizing_notes().items():
+        messages = {str(one.facts["file"]): one.message for one in of_wave(wave, told)}
+        for name, problem in told.get("left_out", {}).items():
             yield Waiting("held release", f"{wave}: {name}", messages.get(name, str(problem)))
     for name, problem in deployment.catalogue().problems.items():
         yield Waiting("set aside", name, problem)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -60,7 +60,7 @@ def prompts(inputs: Inputs) -> Output:
     if len(names) == 1:
         frame = plan.build()
         counts = tasks.prompt_counts(frame, _checked_orders(inputs.task))
-        notes = {"contents": frame["content_hash"].n_unique(), "personas": counts["personas"]}
+        notes = {"contents": frame["content_hash"].n_unique(), **_totals([counts])}
         return Output(frame, notes, tasks.check_counts([counts]))
     shared = inputs.digest_without("gold", "groups", "panel", "personas")
     chunks = [Chunk(name, digest(shared, own), partial(_built, part)) for name, part, own in plan.in_chunks(names)]
@@ -80,8 +80,16 @@ def _checked_orders(config: TaskConfig) -> str:
 
 def _summary(chunks: Sequence[StoredChunk]) -> tuple[dict[str, Any], list[CheckResult]]:
     counts = [chunk.notes for chunk in chunks]
-    notes = {"contents": distinct(chunks, "content_hash").len(), "personas": sum(one["personas"] for one in counts)}
-    return notes, tasks.check_counts(counts)
+    return {"contents": distinct(chunks, "content_hash").len(), **_totals(counts)}, tasks.check_counts(counts)
+
+
+def _totals(counts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Personas that are asked, and requests about groups."""
+    return {name: sum(one[name] for one in counts) for name in ("personas", ABOUT_GROUPS)}
+
+
+ABOUT_GROUPS = "about_groups"
+"""Note of prompts: requests about described groups (condition `group`)."""
 
 
 def items_left_out(deployment: Deployment) -> list[tuple[str, str]]:
