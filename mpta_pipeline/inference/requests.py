@@ -108,7 +108,7 @@ def states_shares(spec: ModelSpec) -> bool:
 
 
 def prompts_of(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
-    """Return the prompts that the model is asked: those about the persons of its share, and those about described groups.
+    """Return the prompts that the model is asked: about the persons of its share, and about described groups.
 
     A model that cannot state shares is asked about no group (`groups_left_out`), and about everything else.
     """
@@ -127,15 +127,15 @@ def groups_left_out(spec: ModelSpec, requests: int) -> str | None:
     """
     if states_shares(spec) or not requests:
         return None
-    said = f"{requests:,} questions about groups (condition `group`) are not asked of model {spec.name}, and all others are"
+    said = f"{requests:,} questions about groups (condition `group`) are not asked of model {spec.name}; all others are"
     if "verbalized" not in spec.provider_class.elicitations:
         return (
-            f"{said}: they need elicitation `verbalized`, which provider {spec.provider} does not support. Compare its "
-            "personas with another model's groups, or remove `group` from the study's conditions"
+            f"{said}. They need elicitation `verbalized`, which provider {spec.provider} does not support: leave "
+            "the model out of this comparison, or remove `group` from the study's conditions"
         )
     return (
-        f"{said}: they need elicitation `verbalized`, which its entry in models.yaml does not list. Add it to "
-        f"`elicitations` if the endpoint can answer with text, or remove `group` from the study's conditions"
+        f"{said}. They need elicitation `verbalized`, which its entry in models.yaml does not list: add it to "
+        "`elicitations` if the endpoint can answer with text, or remove `group` from the study's conditions"
     )
 
 
