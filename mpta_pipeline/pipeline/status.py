@@ -17,6 +17,7 @@ from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.held_releases import of_wave
 from mpta_pipeline.pipeline.staleness import parents
 from mpta_pipeline.pipeline.steps.inference import groups_left_out, planned_prompts
+from mpta_pipeline.pipeline.steps.tasks import without_items
 from mpta_pipeline.pipeline.stored import made
 
 NOT_MADE = "not made yet"
@@ -137,6 +138,10 @@ def waiting(deployment: Deployment) -> Iterator[Waiting]:
         if errors := notes.get("errors"):
             why = f" ({notes['error_reasons']})" if notes.get("error_reasons") else ""
             yield Waiting("failed requests", pair.label, f"failed{why}; `mpta run --retry-errors` retries", errors)
+    for task, said in without_items(
+        {task: made(deployment, Node("items", task)) for task in deployment.study.own_tasks}
+    ):
+        yield Waiting("set aside", task, said)
     for pair, said in groups_left_out(deployment):
         yield Waiting("left out", pair.label, said)
     for wave, told in deployment.harmonizing_notes().items():
