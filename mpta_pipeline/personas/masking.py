@@ -10,7 +10,8 @@ def masks(items: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
 
     These are the item's own column, every column made from the same variable or with the same label (another wording
     of the same question), and every column that shares a `reveals` group with the item (party, vote and left-right;
-    age and birth year; …).
+    age and birth year; …). An item without a column of its own hides only what it lists (`hides`), and what shares a
+    `reveals` group with that.
 
     Args:
         items: ITEMS rows.
@@ -27,6 +28,7 @@ def masks(items: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
         pl.col("codebook").alias("item_codebook"),
         pl.col("variables").alias("own_variables"),
         pl.col("label").alias("own_label"),
+        (pl.col("hides") if "hides" in items.columns else pl.lit(None, pl.List(pl.String))).alias("hides"),
     )
     pairs = asked.join(shown.select("codebook").unique(), how="cross").filter(
         pl.col("item_codebook").is_null() | (pl.col("item_codebook") == pl.col("codebook"))
@@ -35,10 +37,11 @@ def masks(items: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
         "codebook", pl.col("column").alias("other"), pl.col("reveals").alias("gives"), "variables", "label"
     )
     hidden = (
-        pairs.filter(pl.col("column").is_not_null())
+        pairs.filter(pl.col("column").is_not_null() | pl.col("hides").is_not_null())
         .join(columns, on="codebook")
         .filter(
-            (pl.col("other") == pl.col("column"))
+            (pl.col("other") == pl.col("column")).fill_null(False)
+            | pl.col("other").is_in(pl.col("hides")).fill_null(False)
             | (pl.col("label") == pl.col("own_label")).fill_null(False)
             | (pl.col("reveals").list.set_intersection("gives").list.len() > 0)
             | (pl.col("own_variables").list.set_intersection("variables").list.len() > 0).fill_null(False)

@@ -125,5 +125,6 @@ def _effective(means: Means, slices: Slices, w: Floats, level: float) -> Floats:
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         most = slices.sum(w) ** 2 / slices.sum(w**2)
-        units = t_quantile(means.n_rows - 1.0, level) / t_quantile(means.n_persona - 1.0, level)
-    return np.asarray(np.minimum(means.n_eff, most) * units**2)
+        rows, units = ((n - 1).astype(np.float64) for n in (means.n_rows, means.n_persona))
+        wider = t_quantile(rows, level) / t_quantile(units, level)
+    return np.asarray(np.minimum(means.n_eff, most) * wider**2)

@@ -38,6 +38,7 @@ class Question:
         ordinal: The options are points of a scale.
         beside: Options that are no point of the scale ("never heard of it"), whatever their text.
         column: Concept or harmonized column that holds people's own answers.
+        hides: Concepts or harmonized columns that a persona must not show, because they give the answer away.
         conditions: When it is asked.
     """
 
@@ -52,6 +53,7 @@ class Question:
     ordinal: bool = False
     beside: tuple[str, ...] = ()
     column: str | None = None
+    hides: tuple[str, ...] = ()
     conditions: tuple[Condition, ...] = ()
 
     @property

@@ -91,12 +91,14 @@ class Statement(_Text):
         id: Unique in the questionnaire.
         text: The statement.
         column: Concept or harmonized column that holds people's own answers.
+        hides: Concepts or harmonized columns that a persona must not show, in addition to those of the battery.
         show_if: When it is asked.
     """
 
     id: str
     text: str
     column: str | None = None
+    hides: tuple[str, ...] = ()
     show_if: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
 
 
@@ -111,6 +113,7 @@ class Entry(_Asked):
         statements: Its statements.
         introduction: Text before the question.
         column: Concept or harmonized column that holds people's own answers.
+        hides: Concepts or harmonized columns that a persona must not show, because they give the answer away.
         shuffle: The statements' order is random.
         scale: Name of a scale, or the scale itself.
         options: The options' texts.
@@ -126,6 +129,7 @@ class Entry(_Asked):
     statements: tuple[Statement, ...] = ()
     introduction: str | None = None
     column: str | None = None
+    hides: tuple[str, ...] = ()
     shuffle: bool = False
 
     @model_validator(mode="after")
@@ -217,6 +221,7 @@ def _of_block(block: Block, record: QuestionnaireFile, path: Path, notes: Notes)
             "beside": scale.beside,
             "block": block.name,
             "introduction": "\n".join(said) or None,
+            "hides": entry.hides,
         }
         conditions = (*_conditions(block.show_if), *_conditions(entry.show_if))
         if entry.shuffle:
@@ -224,6 +229,7 @@ def _of_block(block: Block, record: QuestionnaireFile, path: Path, notes: Notes)
         if not entry.statements:
             yield Question(str(entry.id), str(entry.question), column=entry.column, conditions=conditions, **shared)
         for one in entry.statements:
+            own = shared | {"hides": (*entry.hides, *one.hides)}
             yield Question(
                 one.id,
                 one.text,
@@ -231,7 +237,7 @@ def _of_block(block: Block, record: QuestionnaireFile, path: Path, notes: Notes)
                 battery=entry.battery,
                 column=one.column,
                 conditions=(*conditions, *_conditions(one.show_if)),
-                **shared,
+                **own,
             )
 
 
