@@ -57,11 +57,12 @@ class Scale(_Text):
         numbered = self.first is not None and self.last is not None
         if numbered == (self.options is not None):
             raise ValueError("a scale has either options, or first and last")
-        made = self.texts()
-        if not 2 <= len(made) <= MOST_OPTIONS:
-            raise ValueError(f"a scale has 2 to {MOST_OPTIONS} options, not {len(made)}")
-        if self.values is not None and len(self.values) != len(made):
-            raise ValueError(f"values names {len(self.values)} values for {len(made)} options")
+        points = abs((self.last or 0) - (self.first or 0)) + 1 if self.options is None else len(self.options)
+        n = points + len(self.beside)
+        if points < 2 or n > MOST_OPTIONS:
+            raise ValueError(f"a scale has 2 to {MOST_OPTIONS} options, not {n:,}")
+        if self.values is not None and len(self.values) != n:
+            raise ValueError(f"values names {len(self.values)} values for {n} options")
         return self
 
     def texts(self) -> tuple[str, ...]:
