@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -57,6 +57,11 @@ class Table:
     def with_current_names(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Rename the columns of a frame that was stored by a version before 0.2."""
         return frame.rename({old: new for old, new in self.earlier_names.items() if new not in frame}, strict=False)
+
+    def completed(self, frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
+        """A frame with some of the columns; those that it lacks, because an earlier version stored it, are null."""
+        absent = [pl.lit(None, self.schema[name]).alias(name) for name in names if name not in frame.columns]
+        return frame.with_columns(absent)
 
     def empty(self) -> pl.DataFrame:
         """The table with no rows."""
