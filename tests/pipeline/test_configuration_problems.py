@@ -54,7 +54,7 @@ def test_a_retest_table_about_a_variable_of_the_survey_is_told_the_columns_that_
     (world.config / "retest.csv").write_text("column,retest\nabortion_poor_gss,0.9\nabany,0.8\n")
     world.study(set_in(STUDY, "figures.retest", "retest.csv"))
     (problem,) = configuration_problems(Deployment.from_env())
-    assert 'no harmonized column "abany"' in str(problem) and "retest.csv" in str(problem)
+    assert all(word in str(problem) for word in ("harmonized column", "abany", "retest.csv"))
 
 
 def test_a_sound_configuration_has_no_problem_and_several_are_all_named(world):
