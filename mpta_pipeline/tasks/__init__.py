@@ -20,14 +20,17 @@ from mpta_pipeline.tasks.prompt_checks import (
 from mpta_pipeline.tasks.prompts import PromptPlan, build_prompts, count_requests, plan_prompts
 from mpta_pipeline.tasks.scoring import parse_replies, score
 from mpta_pipeline.tasks.task_kind import TaskKind
+from mpta_pipeline.tasks.turns import Conversations, are_turns
 
 __all__ = [
+    "Conversations",
     "Gap",
     "Gaps",
     "KindRegistry",
     "NoItemsError",
     "PromptPlan",
     "TaskKind",
+    "are_turns",
     "build_gold",
     "build_items",
     "build_prompts",

@@ -33,16 +33,23 @@ def responses(inputs: Inputs) -> Output:
     prompts = inputs.chunks("prompts")
     if len(prompts) > 1:
         return _in_chunks(inputs, prompts, look_again)
-    asked = _asked_of(inputs)(partial(inputs.table, "prompts"))
-    notes = _send(inputs, asked, look_again).as_notes() | _left_out(inputs, prompts)
-    return Output(inference.responses(inputs.model, asked, inputs.ledger), notes)
+    as_asked = _asked_of(inputs)
+    asked = as_asked(partial(inputs.table, "prompts"))
+    left_out = _left_out(inputs, prompts)
+    if not tasks.are_turns(asked):
+        notes = _send(inputs, asked, look_again).as_notes() | left_out
+        return Output(inference.responses(inputs.model, asked, inputs.ledger), notes)
+    # Turns of conversations are composed again as answers come in.
+    again = partial(as_asked, partial(inputs.table, "prompts"))
+    notes = _send(inputs, inference.PromptParts(inputs.model, [again]), look_again).as_notes() | left_out
+    return Output(inference.responses(inputs.model, again(), inputs.ledger), notes)
 
 
 GROUPS_LEFT_OUT = "groups_left_out"
 """Note of responses: questions about groups that the model is not asked, with the reason and the remedy."""
 
 
-def _left_out(inputs: Inputs, prompts: Sequence[StoredChunk]) -> dict[str, str]:
+def _left_out(inputs: Inputs, prompts: Sequence[StoredChunk]) -> dict[str, int | float | str]:
     requests = sum(int(chunk.notes.get(ABOUT_GROUPS, 0)) for chunk in prompts) if inputs.asked else 0
     said = inference.groups_left_out(inputs.model, requests)
     return {} if said is None else {GROUPS_LEFT_OUT: said}
@@ -112,7 +119,7 @@ def _in_chunks(inputs: Inputs, prompts: Sequence[StoredChunk], look_again: _Look
             return frame, {_ANSWERED: answers.records} if whole else {}
 
         chunks = [
-            Chunk(name, inputs_of, partial(answered, name), again=name in numbers)
+            Chunk(name, inputs_of, partial(answered, name), again=name in numbers, counted="request_hash")
             for name, inputs_of in made_from.items()
         ]
         return Output(chunks=chunks, summary=lambda _: (notes, ()), needs=stack.pop_all())
@@ -126,7 +133,7 @@ def _shared_inputs(inputs: Inputs) -> str:
     """Digest of all that each chunk of responses is made from, but for its prompts; empty if that cannot be stated."""
     if inputs.model.provider_class.wanted_truth(inputs.model) is not None:
         return ""  # what a simulated respondent knows of all personas is part of its requests
-    codebooks = inputs.table("personas").select("codebook").unique().sort("codebook")
+    codebooks = inputs.columns("personas", "codebook").unique().sort("codebook")
     uses = codebooks.with_columns(inputs.permitted_use("codebook").alias("data_use")).rows()
     return digest(inputs.digest_without("prompts"), repr(uses))
 
@@ -134,16 +141,17 @@ def _shared_inputs(inputs: Inputs) -> str:
 def _asked_of(inputs: Inputs) -> Callable[[Callable[[], pl.DataFrame]], pl.DataFrame]:
     """Reads prompts as the model is asked: with today's `data_use`, and a simulated respondent's with what it knows."""
     spec, permitted_use = inputs.model, inputs.permitted_use("codebook")
-    personas = inputs.table("personas").select("respondent_id", "codebook")
+    personas = inputs.columns("personas", "respondent_id", "codebook")
     wanted, is_asked = spec.provider_class.wanted_truth(spec), inputs.asked
     truth = {} if wanted is None else {"gold": inputs.table("gold"), "groups": inputs.table("groups")}
+    conversations = tasks.Conversations(spec, inputs.ledger)
 
     def asked(read: Callable[[], pl.DataFrame]) -> pl.DataFrame:
         prompts = as_permitted(read(), personas, permitted_use)
         prompts = inference.prompts_of(spec, prompts if is_asked else prompts.clear())
         if wanted is not None:
             prompts = tasks.with_known_truth(prompts, wanted, **truth)
-        return inference.with_request_hashes(spec, prompts)
+        return conversations.composed(prompts)
 
     return asked
 
@@ -187,9 +195,10 @@ def permitted_prompts(deployment: Deployment, task: str) -> Iterator[Callable[[]
 def planned_prompts(deployment: Deployment, spec: inference.ModelSpec, names: Iterable[str]) -> inference.PromptParts:
     """The prompts of some tasks that a model would be asked now, to plan with: they are read chunk by chunk."""
     told = _told_to(spec, deployment)
+    conversations = tasks.Conversations(spec, deployment.layout.ledger(spec.name))
 
     def asked(rows: Callable[[], pl.DataFrame]) -> pl.DataFrame:
-        return inference.with_request_hashes(spec, told(rows()))
+        return conversations.composed(told(rows()))
 
     parts = [
         partial(asked, rows)

@@ -76,7 +76,10 @@ def prompts(inputs: Inputs) -> Output:
         notes = {"contents": frame["content_hash"].n_unique(), **_totals([counts])}
         return Output(frame, notes, tasks.check_counts([counts]))
     shared = inputs.digest_without("gold", "groups", "panel", "personas")
-    chunks = [Chunk(name, digest(shared, own), partial(_built, part)) for name, part, own in plan.in_chunks(names)]
+    chunks = [
+        Chunk(name, digest(shared, own), partial(_built, part), counted="content_hash")
+        for name, part, own in plan.in_chunks(names)
+    ]
     return Output(chunks=chunks, summary=_summary)
 
 

@@ -274,7 +274,9 @@ class _Reader:
         """
         name = plain(block.get("Description"))[0] or str(block.get("ID"))
         options = dict(_pairs(block.get("Options")))
+        shuffled = False
         if str(options.get("RandomizeQuestions") or "false").lower() not in ("false", "none", ""):
+            shuffled = options["RandomizeQuestions"] != "RandomWithOnlyX"
             subset = "with only some of them" if options["RandomizeQuestions"] == "RandomWithOnlyX" else "in a block"
             effect = "all are asked" if options["RandomizeQuestions"] == "RandomWithOnlyX" else NO_EFFECT
             self.notes.add(f"random order of questions {subset}", effect, name)
@@ -306,13 +308,20 @@ class _Reader:
                     said.append((self.names[qid], text))
                 continue
             introduction = "\n".join(text for _, text in said) or None
-            made = list(self.question(qid, payload, name, introduction, name=self.names[qid]))
+            made = list(self.question(qid, payload, name, introduction, name=self.names[qid], shuffled=shuffled))
             used |= {one for one, _ in said} if made else set()
             leading = tuple(c for asked, choices in under if asked != qid for c in self._condition(asked, choices))
             yield from (replace(one, conditions=(*leading, *one.conditions)) for one in made)
 
     def question(
-        self, qid: str, payload: Mapping[str, Any], block: str, introduction: str | None, *, name: str
+        self,
+        qid: str,
+        payload: Mapping[str, Any],
+        block: str,
+        introduction: str | None,
+        *,
+        name: str,
+        shuffled: bool,
     ) -> Iterator[Question]:
         """The questions of an element: one, or one per statement of a matrix; none if it cannot be asked."""
         selector, matrix = str(payload.get("Selector")), payload.get("QuestionType") == "Matrix"
@@ -322,7 +331,8 @@ class _Reader:
             for key, column in _pairs(payload.get("AdditionalQuestions")):
                 if isinstance(column, dict):
                     own = self._own_name(str(column.get("DataExportTag") or f"{name}_{key}"), f"{qid}_{key}")
-                    yield from self.question(f"{qid}_{key}", _column(payload, column), block, introduction, name=own)
+                    made = _column(payload, column)
+                    yield from self.question(f"{qid}_{key}", made, block, introduction, name=own, shuffled=shuffled)
             return
         if (why := _not_asked(payload)) or not text:
             self.notes.add(why or "question without text", LEFT_OUT, name)
@@ -347,6 +357,7 @@ class _Reader:
             introduction=introduction,
             ordinal=matrix or selector == "NPS" or _numbered(options),
             conditions=self._conditions(payload, name, qid),
+            shuffled=(False, shuffled, matrix and _randomizes(payload)),
         )
         yield from self._statements(qid, payload, asked) if matrix else (asked,)
 
@@ -433,8 +444,7 @@ class _Reader:
 
     def _remarks(self, payload: Mapping[str, Any], name: str) -> None:
         """Note what else the element has that changes what a respondent sees."""
-        random = payload.get("Randomization")
-        kind = str(random.get("Type") or "None") if isinstance(random, dict) else "None"
+        kind = _randomization(payload)
         if kind != "None":
             what = "reversed scale" if kind == "ScaleReversal" else "random order of options"
             if payload.get("QuestionType") == "Matrix" and kind != "ScaleReversal":
@@ -526,6 +536,16 @@ def _numbered(options: Sequence[str]) -> bool:
         return False
     points = [int(ends[0][0]), *(int(found[1]) for found in inner if found), int(ends[1][0])]
     return {b - a for a, b in pairwise(points)} in ({1}, {-1})
+
+
+def _randomization(payload: Mapping[str, Any]) -> str:
+    random = payload.get("Randomization")
+    return str(random.get("Type") or "None") if isinstance(random, dict) else "None"
+
+
+def _randomizes(payload: Mapping[str, Any]) -> bool:
+    """Whether the order of a matrix' statements is random."""
+    return _randomization(payload) not in ("None", "ScaleReversal")
 
 
 def _number(value: object) -> float | None:
