@@ -195,6 +195,14 @@ def _add_by_arm(result: Result, deployment: Deployment, prompted: Sequence[str])
     shown = [row | {"personas": f"{row['personas']:,}", "requests": f"{row['requests']:,}"} for row in rows]
     title = "Requests per model, by arm; the control of a task comes first"
     result.table("by_arm", rows, title=title, shown=shown)
+    for task in experiments:
+        asked = {row["arm"] for row in rows if row["task"] == task}
+        if missing := [arm for arm in deployment.study.tasks[task].arms if arm not in asked]:
+            result.warning(
+                f"no persona is in the arm {', '.join(missing)}: enlarge the panel (panel.size), or ask each persona in every "
+                "arm (arm_design: every)",
+                subject=task,
+            )
 
 
 def _add_orders(result: Result, deployment: Deployment) -> None:
