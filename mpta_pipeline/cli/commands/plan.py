@@ -199,8 +199,8 @@ def _add_by_arm(result: Result, deployment: Deployment, prompted: Sequence[str])
         asked = {row["arm"] for row in rows if row["task"] == task}
         if missing := [arm for arm in deployment.study.tasks[task].arms if arm not in asked]:
             result.warning(
-                f"no persona is in the arm {', '.join(missing)}: enlarge the panel (panel.size), or ask each persona in every "
-                "arm (arm_design: every)",
+                f"no persona is in the arm {', '.join(missing)}: enlarge the panel (panel.size), or ask each persona "
+                "in every arm (arm_design: every)",
                 subject=task,
             )
 
