@@ -7,6 +7,7 @@ consistent is only found by label assertions (`recode/`) and published marginals
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import isnan
@@ -97,7 +98,9 @@ def check_wave(
     if previous is not None and previous.get_column("codebook")[0] != raw.release["codebook"]:
         previous = None  # the wave now comes from another source, with other ids and columns
     wave = _Wave(frame, raw, crosswalk, previous)
-    found = [check(wave) for check in _CHECKS]
+    with ThreadPoolExecutor(1, thread_name_prefix="mpta-check") as pool:
+        polarity_found = pool.submit(_polarity, wave)  # as long as all others together
+        found = [check(wave) if check is not _polarity else polarity_found.result() for check in _CHECKS]
     if accepted is None:
         return found
     return [
@@ -134,12 +137,13 @@ def _holds(wave: _Wave) -> bool:
     pandera says what is wrong, if anything is.
     """
     schema, conditions = wave.frame.schema, []
+    kinds = pl.lit(pl.Series(list(MISSING_KINDS)).implode())
     for name in wave.traits:
         rule = wave.rules.get(name)
         numeric = rule.row.numeric if rule else None
         if schema[name] != (pl.Float64 if numeric else pl.String) or schema[name + MISSING_SUFFIX] != pl.String:
             return False
-        conditions.append(pl.col(name + MISSING_SUFFIX).is_in(list(MISSING_KINDS)).all())
+        conditions.append(pl.col(name + MISSING_SUFFIX).is_in(kinds).all())
         if rule is None or rule.row.from_labels:
             continue
         if numeric:
@@ -511,7 +515,7 @@ def _straight_lines(wave: _Wave) -> CheckResult:
 
 def _break_off(wave: _Wave) -> CheckResult:
     """Respondents who left most questions unanswered, and the share of "don't know"."""
-    kinds = ["dont_know", "refused_or_no_answer", "skipped_web", "invalid"]
+    kinds = pl.lit(pl.Series(["dont_know", "refused_or_no_answer", "skipped_web", "invalid"]).implode())
     lacking = pl.sum_horizontal(pl.col(c + MISSING_SUFFIX).is_in(kinds).cast(pl.Int32) for c in wave.traits)
     unsure = pl.sum_horizontal((pl.col(c + MISSING_SUFFIX) == "dont_know").cast(pl.Int32) for c in wave.traits)
     given = pl.sum_horizontal(pl.col(c).is_not_null().cast(pl.Int32) for c in wave.traits)

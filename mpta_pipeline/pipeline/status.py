@@ -29,6 +29,7 @@ CHANGED = {
     "harmonization_rules": "the concepts or the record of the source changed",
     "crosswalk": "the wording of concepts changed",
     "data_use": "the data-use policy changed",
+    "experiments": "the arms of an experiment changed",
     "task": "the task or its item file changed",
     "asked": "the models that are asked this configuration changed",
     "model": "the model's entry changed",
@@ -130,20 +131,13 @@ def waiting(deployment: Deployment) -> Iterator[Waiting]:
             text = f"nothing of it is sent by the daemon, because the model {because}; `mpta approve {name}` ({price})"
             yield Waiting("approval", name, text)
     for pair in graph.model_tasks(deployment):
-        record = made(deployment, Node("responses", str(pair)))
-        notes = record.notes if record else {}
-        if withheld := notes.get("withheld"):
-            yield Waiting("permission", pair.label, str(notes.get("withheld_because", "")), withheld)
-        if left := notes.get("left"):
-            text = f"{notes.get('stopped', 'stopped')}; `mpta run` continues"
-            yield Waiting("budget" if "budget" in text else "failed requests", pair.label, text, left)
-        if unreached := notes.get("not_reached"):
-            text = "turns of conversations, at most, after one without a response"
-            yield Waiting("failed requests", pair.label, text, unreached)
-        if errors := notes.get("errors"):
-            why = f" ({notes['error_reasons']})" if notes.get("error_reasons") else ""
-            yield Waiting("failed requests", pair.label, f"failed{why}; `mpta run --retry-errors` retries", errors)
-    yield from _left_out(deployment)
+        yield from _waiting_requests(deployment, pair)
+    for task, said in without_items(
+        {task: made(deployment, Node("items", task)) for task in deployment.study.own_tasks}
+    ):
+        yield Waiting("set aside", task, said)
+    for pair, said in groups_left_out(deployment):
+        yield Waiting("left out", pair.label, said)
     for wave, told in deployment.harmonizing_notes().items():
         messages = {str(one.facts["file"]): one.message for one in of_wave(wave, told)}
         for name, problem in told.get("left_out", {}).items():
@@ -152,14 +146,21 @@ def waiting(deployment: Deployment) -> Iterator[Waiting]:
         yield Waiting("set aside", name, problem)
 
 
-def _left_out(deployment: Deployment) -> Iterator[Waiting]:
-    """Tasks that are set aside, and questions about groups that a model is not asked."""
-    for task, said in without_items(
-        {task: made(deployment, Node("items", task)) for task in deployment.study.own_tasks}
-    ):
-        yield Waiting("set aside", task, said)
-    for pair, said in groups_left_out(deployment):
-        yield Waiting("left out", pair.label, said)
+def _waiting_requests(deployment: Deployment, pair: ModelTask) -> Iterator[Waiting]:
+    """Requests of a model's last run that got no response."""
+    record = made(deployment, Node("responses", str(pair)))
+    notes = record.notes if record else {}
+    if withheld := notes.get("withheld"):
+        yield Waiting("permission", pair.label, str(notes.get("withheld_because", "")), withheld)
+    if left := notes.get("left"):
+        text = f"{notes.get('stopped', 'stopped')}; `mpta run` continues"
+        yield Waiting("budget" if "budget" in text else "failed requests", pair.label, text, left)
+    if unreached := notes.get("not_reached"):
+        text = "turns of conversations, at most, after one without a response"
+        yield Waiting("failed requests", pair.label, text, unreached)
+    if errors := notes.get("errors"):
+        why = f" ({notes['error_reasons']})" if notes.get("error_reasons") else ""
+        yield Waiting("failed requests", pair.label, f"failed{why}; `mpta run --retry-errors` retries", errors)
 
 
 def to_send(deployment: Deployment) -> Iterator[tuple[ModelTask, inference.Plan | MptaError]]:

@@ -21,7 +21,7 @@ from mpta_pipeline.core.study import Study, TaskConfig, TaskVariant
 from mpta_pipeline.core.tables import PROMPTS
 from mpta_pipeline.core.vocabulary import DOMAINS, GROUP_CONDITION, LETTERS
 from mpta_pipeline.personas import PLACEBO, SHUFFLES, CrosswalkTables, masks, render, stand_ins
-from mpta_pipeline.tasks.arms import assigned, items_by_arm
+from mpta_pipeline.tasks.arms import assigned, drawn, items_by_arm
 from mpta_pipeline.tasks.asked_together import COLUMNS as TOGETHER
 from mpta_pipeline.tasks.asked_together import check_items, grouped, hidden_together, texts_together
 from mpta_pipeline.tasks.assignment import balanced_blocks, sweep
@@ -103,6 +103,7 @@ def plan_prompts(
     base: Path | None = None,
     groups: pl.DataFrame | None = None,
     crosswalk: CrosswalkTables | None = None,
+    draws: pl.DataFrame | None = None,
 ) -> PromptPlan:
     """Decide who is asked what, which all of a task's prompts share.
 
@@ -121,6 +122,7 @@ def plan_prompts(
         base: Configuration folder; None for that of the environment.
         groups: GROUPS; needed for the condition `group` and for items with conditions.
         crosswalk: Concepts and options; needed for the condition `group`.
+        draws: ARM_DRAWS of the study; None to draw the arms of an experiment anew.
     """
     config = study.tasks[name]
     check_items(name, config, items)
@@ -133,9 +135,11 @@ def plan_prompts(
         config, study.seed, asked, items, gold=gold if keyed_by_persons(kind, items) else None, groups=groups
     )
     if config.arms:
-        strata = panel.drop("survey", strict=False).join(facts_of_people, on="respondent_id")
+        if draws is None:
+            strata = panel.drop("survey", strict=False).join(facts_of_people, on="respondent_id")
+            draws = drawn(strata, config, seed=study.seed, task=base_of(name))
         # A configuration of a multiverse asks what its figures are about: the study's own people in the control.
-        pairs = assigned(pairs, strata, config, seed=study.seed, task=base_of(name))
+        pairs = assigned(pairs, draws, config, task=base_of(name))
         if isinstance(config, TaskVariant):
             pairs = pairs.filter(~pl.col("treated"))
     elicitation = OPEN if items["options"].list.len().max() == 0 else config.elicitation

@@ -33,9 +33,8 @@ def responses(inputs: Inputs) -> Output:
     prompts = inputs.chunks("prompts")
     if len(prompts) > 1:
         return _in_chunks(inputs, prompts, look_again)
-    as_asked = _asked_of(inputs)
+    as_asked, left_out = _asked_of(inputs), _left_out(inputs, prompts)
     asked = as_asked(partial(inputs.table, "prompts"))
-    left_out = _left_out(inputs, prompts)
     if not tasks.are_turns(asked):
         notes = _send(inputs, asked, look_again).as_notes() | left_out
         return Output(inference.responses(inputs.model, asked, inputs.ledger), notes)
@@ -49,7 +48,7 @@ GROUPS_LEFT_OUT = "groups_left_out"
 """Note of responses: questions about groups that the model is not asked, with the reason and the remedy."""
 
 
-def _left_out(inputs: Inputs, prompts: Sequence[StoredChunk]) -> dict[str, int | float | str]:
+def _left_out(inputs: Inputs, prompts: Sequence[StoredChunk]) -> dict[str, Any]:
     requests = sum(int(chunk.notes.get(ABOUT_GROUPS, 0)) for chunk in prompts) if inputs.asked else 0
     said = inference.groups_left_out(inputs.model, requests)
     return {} if said is None else {GROUPS_LEFT_OUT: said}

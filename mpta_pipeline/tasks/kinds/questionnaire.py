@@ -18,8 +18,8 @@ from mpta_pipeline.core.unknown_names import closest
 from mpta_pipeline.harmonize import with_option
 from mpta_pipeline.personas import answers, column_facts
 from mpta_pipeline.personas.dimensions import VALUES
-from mpta_pipeline.personas.wording import as_option
 from mpta_pipeline.tasks.item_files import ItemFile, version
+from mpta_pipeline.tasks.option_meanings import plain, values_by_text
 from mpta_pipeline.tasks.option_orders import layouts
 from mpta_pipeline.tasks.questionnaires import Condition, Instrument, Note, Question, read_instrument
 from mpta_pipeline.tasks.questionnaires.conversation import check_conversation, earlier_answers, in_order
@@ -472,8 +472,8 @@ def _note_what_is_shown(questions: Sequence[Question], request: ItemRequest) -> 
     facts = column_facts(request.crosswalk).filter(
         pl.col("codebook").is_in(request.respondents["codebook"].unique().implode())
     )
-    asks = {_plain(str(text)): str(name) for text, name in facts.select("question", "concept").drop_nulls().iter_rows()}
-    alike = {question.id: asks[text] for question in shown if (text := _plain(question.wording)) in asks}
+    asks = {plain(str(text)): str(name) for text, name in facts.select("question", "concept").drop_nulls().iter_rows()}
+    alike = {question.id: asks[text] for question in shown if (text := plain(question.wording)) in asks}
     more = f" and {len(shown) - _NAMED:,} more" if len(shown) > _NAMED else ""
     said = (
         f"questions without `column` or `hides` ({len(shown):,}): their personas show every trait, also one that is "
@@ -525,7 +525,7 @@ def _with_hidden(row: Mapping[str, Any], hidden: Mapping[str, list[str]]) -> dic
 
 def _options(codebook: str, column: str, request: ItemRequest) -> pl.DataFrame:
     options = request.crosswalk.options.filter((pl.col("codebook") == codebook) & (pl.col("column") == column))
-    return options.sort("position", "code").with_columns(as_option(pl.col("text")).alias("short"))
+    return options.sort("position", "code")
 
 
 def _values(question: Question, codebook: str, column: str, request: ItemRequest) -> tuple[str, ...]:
@@ -535,13 +535,8 @@ def _values(question: Question, codebook: str, column: str, request: ItemRequest
     if question.values is not None:
         stated = question.values
     else:
-        names = {
-            _plain(str(text)): str(value)
-            for source in ("code", "text", "short", "value")
-            for text, value in options.select(source, pl.col("value").alias("of")).iter_rows()
-            if text is not None
-        }
-        stated = tuple(names.get(_plain(option), option) for option in question.options)
+        names = values_by_text(options)
+        stated = tuple(names.get(plain(option), option) for option in question.options)
     for option, value in zip(question.options, stated, strict=True):
         if value not in known:
             raise TaskError(
@@ -560,10 +555,6 @@ def _values(question: Question, codebook: str, column: str, request: ItemRequest
             remedy="give each option a value of its own",
         )
     return stated
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.lower().split()).strip(" .?!")
 
 
 def questionnaire_gold(items: pl.DataFrame, request: ItemRequest) -> pl.DataFrame:

@@ -308,7 +308,7 @@ class _Reader:
                     said.append((self.names[qid], text))
                 continue
             introduction = "\n".join(text for _, text in said) or None
-            made = list(self.question(qid, payload, name, introduction, name=self.names[qid], shuffled=shuffled))
+            made = list(self.question(qid, payload, name, introduction, shuffled=shuffled, name=self.names[qid]))
             used |= {one for one, _ in said} if made else set()
             leading = tuple(c for asked, choices in under if asked != qid for c in self._condition(asked, choices))
             yield from (replace(one, conditions=(*leading, *one.conditions)) for one in made)
@@ -320,8 +320,8 @@ class _Reader:
         block: str,
         introduction: str | None,
         *,
-        name: str,
         shuffled: bool,
+        name: str,
     ) -> Iterator[Question]:
         """The questions of an element: one, or one per statement of a matrix; none if it cannot be asked."""
         selector, matrix = str(payload.get("Selector")), payload.get("QuestionType") == "Matrix"
@@ -331,8 +331,9 @@ class _Reader:
             for key, column in _pairs(payload.get("AdditionalQuestions")):
                 if isinstance(column, dict):
                     own = self._own_name(str(column.get("DataExportTag") or f"{name}_{key}"), f"{qid}_{key}")
-                    made = _column(payload, column)
-                    yield from self.question(f"{qid}_{key}", made, block, introduction, name=own, shuffled=shuffled)
+                    yield from self.question(
+                        f"{qid}_{key}", _column(payload, column), block, introduction, shuffled=shuffled, name=own
+                    )
             return
         if (why := _not_asked(payload)) or not text:
             self.notes.add(why or "question without text", LEFT_OUT, name)

@@ -222,8 +222,8 @@ def _of_block(block: Block, record: QuestionnaireFile, path: Path, notes: Notes)
             "beside": scale.beside,
             "block": block.name,
             "introduction": "\n".join(said) or None,
-            "hides": entry.hides,
             "shuffled": (record.shuffle, block.shuffle, entry.shuffle),
+            "hides": entry.hides,
         }
         conditions = (*_conditions(block.show_if), *_conditions(entry.show_if))
         if entry.shuffle:
