@@ -214,7 +214,8 @@ def _write_chunk(path: Path, node: Node, chunk: Chunk) -> StoredChunk:
     before = read_record(file)
     record = Record(f"{node}#{chunk.name}", version, frame.height, {_INPUTS: chunk.inputs}, dict(notes), "", version)
     if before is None or not is_whole(file):
-        record_path(file).unlink(missing_ok=True)
+        if before is not None:  # that of another process, which is writing the same bytes, stays
+            record_path(file).unlink(missing_ok=True)
         kept = {_DISTINCT.format(name): _as_metadata(short_hashes(frame[name])) for name in (chunk.counted,) if name}
         write_parquet(frame, file, kept or None)
         record = replace(record, checksum=checksum(file))

@@ -178,6 +178,18 @@ class Ledger:
         found = self._collect(list(dict.fromkeys([*columns, "error", "asked_at"])), pick)
         return _best(found).select(columns)
 
+    def texts(self) -> pl.DataFrame:
+        """Return the texts of all responses and the final errors: request_hash, text, error."""
+        return self._select(["request_hash", "text", "error"], None)
+
+    def state(self) -> tuple[tuple[str, int], ...]:
+        """Return names and sizes of the files: while they are the same, so are the records."""
+        found = []
+        for path in (*self._logs(), *self._parts()):
+            with suppress(FileNotFoundError):  # compacted meanwhile
+                found.append((path.name, path.stat().st_size))
+        return tuple(found)
+
     def spread(self, wanted: pl.DataFrame, folder: Path) -> None:
         """Write the records of some requests into one subfolder per part, in one pass and without holding all of them.
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import polars as pl
 
+_IN_ARMS = "answers_in_arms"
+
 
 def masks(items: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
     """Find the columns to keep out of the persona text, per item and codebook whose personas can be asked.
 
     These are the item's own column, every column made from the same variable or with the same label (another wording
     of the same question), and every column that shares a `reveals` group with the item (party, vote and left-right;
-    age and birth year; …).
+    age and birth year; …). In an experiment with people's own answers, they are also the columns of these answers.
 
     Args:
         items: ITEMS rows.
@@ -24,6 +26,7 @@ def masks(items: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
         "item_id",
         "column",
         "reveals",
+        (pl.col(_IN_ARMS) if _IN_ARMS in items.columns else pl.lit(None, pl.List(pl.String))).alias(_IN_ARMS),
         pl.col("codebook").alias("item_codebook"),
         pl.col("variables").alias("own_variables"),
         pl.col("label").alias("own_label"),
@@ -35,10 +38,11 @@ def masks(items: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
         "codebook", pl.col("column").alias("other"), pl.col("reveals").alias("gives"), "variables", "label"
     )
     hidden = (
-        pairs.filter(pl.col("column").is_not_null())
+        pairs.filter(pl.col("column").is_not_null() | pl.col(_IN_ARMS).is_not_null())
         .join(columns, on="codebook")
         .filter(
-            (pl.col("other") == pl.col("column"))
+            (pl.col("other") == pl.col("column")).fill_null(False)
+            | pl.col("other").is_in(pl.col(_IN_ARMS)).fill_null(False)
             | (pl.col("label") == pl.col("own_label")).fill_null(False)
             | (pl.col("reveals").list.set_intersection("gives").list.len() > 0)
             | (pl.col("own_variables").list.set_intersection("variables").list.len() > 0).fill_null(False)

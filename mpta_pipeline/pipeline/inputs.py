@@ -183,10 +183,13 @@ class Inputs:
             raise self._deployment.no_wave()
         return self.stacked("harmonized_wave").sort("respondent_id")
 
-    def previous(self) -> pl.DataFrame | None:
-        """The table as it was stored before; None if there is none, or none that can be read."""
+    def previous(self, companion: str | None = None) -> pl.DataFrame | None:
+        """The table, or a companion, as it was stored before; None if there is none, or none that can be read."""
+        node = self.node if companion is None else Node(companion, self.partition)
+        if companion is not None and graph.TABLES[companion].companion_of != self.node.asset:
+            raise UndeclaredInputError(self.node.asset, f"the table {companion}")
         try:
-            return with_current_names(self.node.asset, read_table(path_of(self._deployment, self.node)))
+            return with_current_names(node.asset, read_table(path_of(self._deployment, node)))
         except (FileNotFoundError, DamagedError):
             return None
 

@@ -11,7 +11,7 @@ from mpta_pipeline.core.chunks import becomes_chunks
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Node, Record
-from mpta_pipeline.pipeline import graph
+from mpta_pipeline.pipeline import graph, part_jobs
 from mpta_pipeline.pipeline.approvals import unsent, waiting_models
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.held_releases import of_wave
@@ -28,6 +28,7 @@ CHANGED = {
     "harmonization_rules": "the concepts or the record of the source changed",
     "crosswalk": "the wording of concepts changed",
     "data_use": "the data-use policy changed",
+    "experiments": "the arms of an experiment changed",
     "task": "the task or its item file changed",
     "asked": "the models that are asked this configuration changed",
     "model": "the model's entry changed",
@@ -78,6 +79,8 @@ def outdated(deployment: Deployment) -> list[Outdated]:
             changes = [NOT_MADE] if record is None else list(_changes(record, parents(deployment, node)))
             if changes and record is not None and node.asset in IN_CHUNKS and becomes_chunks(record):
                 changes.append("it is in one file and will be stored in chunks, which repeats no request")
+            if changes and (n := part_jobs.expected_jobs(deployment, node)) > 1:
+                changes.append(f"up to {n} jobs on {part_jobs.cluster_name()} will make its chunks")
             reason = "; ".join(changes)
         except MptaError as failure:  # e.g. an item file that is absent
             reason = failure.problem
@@ -134,6 +137,9 @@ def waiting(deployment: Deployment) -> Iterator[Waiting]:
         if left := notes.get("left"):
             text = f"{notes.get('stopped', 'stopped')}; `mpta run` continues"
             yield Waiting("budget" if "budget" in text else "failed requests", pair.label, text, left)
+        if unreached := notes.get("not_reached"):
+            text = "turns of conversations, at most, after one without a response"
+            yield Waiting("failed requests", pair.label, text, unreached)
         if errors := notes.get("errors"):
             why = f" ({notes['error_reasons']})" if notes.get("error_reasons") else ""
             yield Waiting("failed requests", pair.label, f"failed{why}; `mpta run --retry-errors` retries", errors)

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from mpta_pipeline.core.arms import as_the_control
 from mpta_pipeline.core.labels import Labels, plain
 from mpta_pipeline.core.published_figures import PublishedStudy
 from mpta_pipeline.core.study import Study
@@ -58,7 +59,8 @@ class Report:
     """The data that the sections show, made from the tables.
 
     Attributes:
-        frames: Published tables by name; empty ones for those that were not given.
+        frames: Published tables by name; empty ones for those that were not given. `items` are worded as the control of
+            an experiment asks them, `items_as_written` as the table has them.
         study: The study.
         metrics: Records of the metric registry, by name.
         set_aside: Wave → what was set aside in it, one text per column.
@@ -87,7 +89,7 @@ class Report:
         scores: Scores | None = None,
         failures: pl.DataFrame | None = None,
     ) -> None:
-        self.frames = frames
+        self.frames = {**frames, "items": as_the_control(frames["items"], study), "items_as_written": frames["items"]}
         self.scores = scores or Scores.of(frames["scores"], frames.get("group_replies"))
         self.failures = failed(frames["responses"]) if failures is None else failures
         self.study = study

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -179,6 +180,14 @@ def _inside(f: Finding, rows: pl.DataFrame) -> pl.Expr | None:
     return pl.all_horizontal(pl.col(name).cast(pl.String) == value for name, value in sorted(f.pairs)).fill_null(False)
 
 
+def _asked(prompt: Mapping[str, Any]) -> str:
+    """The user message; of a turn of a conversation, the question with its place."""
+    turn, user = prompt.get("turn"), str(prompt["user"])
+    if turn is None:
+        return user
+    return f"[Question {turn} of a conversation; the model also saw the questions before it and its answers.]\n{user}"
+
+
 def transcripts(chosen: Sequence[Chosen], frames: Mapping[str, pl.DataFrame], scores: Scores) -> list[Transcript]:
     """The texts of the chosen prompts and of their replies, per card."""
     out = []
@@ -206,7 +215,7 @@ def transcripts(chosen: Sequence[Chosen], frames: Mapping[str, pl.DataFrame], sc
 
             replies.append(
                 Reply(
-                    i == 0, prompt_id, prompt["system"], prompt["user"], response["text"], response["error"],
+                    i == 0, prompt_id, prompt["system"], _asked(prompt), response["text"], response["error"],
                     result["status"], named(result["gold_idx"]), named(result["pred_idx"]),
                 )
             )  # fmt: skip

@@ -15,6 +15,7 @@ from mpta_pipeline.personas import CrosswalkTables
 from mpta_pipeline.tasks.item_gaps import Gaps, sound
 from mpta_pipeline.tasks.item_locations import locate
 from mpta_pipeline.tasks.kind_registry import kind_of, task_kinds
+from mpta_pipeline.tasks.people_in_arms import with_hidden_answers
 from mpta_pipeline.tasks.task_kind import ItemRequest, TaskKind
 
 
@@ -70,6 +71,7 @@ def build_items(
         spread = ["spread"] if "spread" in items.columns else []
         place = pl.col("hash").rank("ordinal").over("codebook", *spread)
         items = items.with_columns(place.alias("place")).sort("place", "hash").head(config.items)
+    items = with_hidden_answers(name, config, items, crosswalk)
     return ITEMS.conform(items.select(list(ITEMS.schema)))
 
 

@@ -31,9 +31,15 @@ def responses(inputs: Inputs) -> Output:
     prompts = inputs.chunks("prompts")
     if len(prompts) > 1:
         return _in_chunks(inputs, prompts, look_again)
-    asked = _asked_of(inputs)(partial(inputs.table, "prompts"))
-    outcome = _send(inputs, asked, look_again)
-    return Output(inference.responses(inputs.model, asked, inputs.ledger), outcome.as_notes())
+    as_asked = _asked_of(inputs)
+    asked = as_asked(partial(inputs.table, "prompts"))
+    if not tasks.are_turns(asked):
+        outcome = _send(inputs, asked, look_again)
+        return Output(inference.responses(inputs.model, asked, inputs.ledger), outcome.as_notes())
+    # Turns of conversations are composed again as answers come in.
+    again = partial(as_asked, partial(inputs.table, "prompts"))
+    outcome = _send(inputs, inference.PromptParts(inputs.model, [again]), look_again)
+    return Output(inference.responses(inputs.model, again(), inputs.ledger), outcome.as_notes())
 
 
 def _send(
@@ -115,13 +121,14 @@ def _asked_of(inputs: Inputs) -> Callable[[Callable[[], pl.DataFrame]], pl.DataF
     personas = inputs.columns("personas", "respondent_id", "codebook")
     wanted, is_asked = spec.provider_class.wanted_truth(spec), inputs.asked
     truth = {} if wanted is None else {"gold": inputs.table("gold"), "groups": inputs.table("groups")}
+    conversations = tasks.Conversations(spec, inputs.ledger)
 
     def asked(read: Callable[[], pl.DataFrame]) -> pl.DataFrame:
         prompts = as_permitted(read(), personas, permitted_use)
         prompts = inference.of_panel_share(spec, prompts if is_asked else prompts.clear())
         if wanted is not None:
             prompts = tasks.with_known_truth(prompts, wanted, **truth)
-        return inference.with_request_hashes(spec, prompts)
+        return conversations.composed(prompts)
 
     return asked
 
@@ -165,9 +172,10 @@ def permitted_prompts(deployment: Deployment, task: str) -> Iterator[Callable[[]
 def planned_prompts(deployment: Deployment, spec: inference.ModelSpec, names: Iterable[str]) -> inference.PromptParts:
     """The prompts of some tasks that a model would be asked now, to plan with: they are read chunk by chunk."""
     told = _told_to(spec, deployment)
+    conversations = tasks.Conversations(spec, deployment.layout.ledger(spec.name))
 
     def asked(rows: Callable[[], pl.DataFrame]) -> pl.DataFrame:
-        return inference.with_request_hashes(spec, told(rows()))
+        return conversations.composed(told(rows()))
 
     parts = [
         partial(asked, rows)

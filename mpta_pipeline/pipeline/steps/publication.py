@@ -56,6 +56,7 @@ def report(inputs: Inputs) -> Output:
         "pockets",
         "items",
         "people_shares",
+        "people_effects",
     )
     frames = {name: inputs.stacked(name, _own if name == "items" else None) for name in names}
     frames |= {name: inputs.table(name) for name in _WHOLE}

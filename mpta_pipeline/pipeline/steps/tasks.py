@@ -17,7 +17,7 @@ from mpta_pipeline.core.study import TaskConfig, TaskVariant
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.step import Output, step
-from mpta_pipeline.pipeline.stored import made
+from mpta_pipeline.pipeline.stored import made, read, reduced
 
 
 @step("items")
@@ -39,7 +39,10 @@ def items(inputs: Inputs) -> Output:
     gold = tasks.build_gold(
         task, config, frame, crosswalk=inputs.crosswalk, respondents=respondents, base=inputs.config_folder
     )
-    return Output(frame, {"respondents_answers": gold.height, **gaps.notes()}, companions={"gold": gold})
+    own = tasks.arm_answers(task, config, frame, gold, crosswalk=inputs.crosswalk, respondents=respondents)
+    return Output(
+        frame, {"respondents_answers": gold.height, **gaps.notes()}, companions={"gold": gold, "arm_answers": own}
+    )
 
 
 @step("prompts")
@@ -55,6 +58,7 @@ def prompts(inputs: Inputs) -> Output:
         base=inputs.config_folder,
         groups=inputs.table("groups"),
         crosswalk=inputs.crosswalk,
+        draws=inputs.table("arm_draws"),
     )
     names = chunk_names(plan.height())
     if len(names) == 1:
@@ -62,7 +66,7 @@ def prompts(inputs: Inputs) -> Output:
         counts = tasks.prompt_counts(frame, _checked_orders(inputs.task))
         notes = {"contents": frame["content_hash"].n_unique(), "personas": counts["personas"]}
         return Output(frame, notes, tasks.check_counts([counts]))
-    shared = inputs.digest_without("gold", "groups", "panel", "personas")
+    shared = inputs.digest_without("arm_draws", "gold", "groups", "panel", "personas")
     chunks = [
         Chunk(name, digest(shared, own), partial(_built, part), counted="content_hash")
         for name, part, own in plan.in_chunks(names)
@@ -103,3 +107,35 @@ def items_left_out(deployment: Deployment) -> list[tuple[str, str]]:
             )
         found += [(task, f"The questionnaire has {note}") for note in notes.get("not_used", ())]
     return found
+
+
+def redrawn_arms(deployment: Deployment) -> list[tuple[str, str]]:
+    """Task and message: experiments whose arms or seed changed, so that the next run draws everybody anew."""
+    if made(deployment, Node("panel")) is None or made(deployment, Node("arm_draws")) is None:
+        return []
+    draws, found = read(deployment, "arm_draws"), []
+    for task, config in deployment.study.own_tasks.items():
+        before = draws.filter(task=task)
+        if not config.arms or config.arm_design == "every" or before.is_empty():
+            continue
+        if tasks.drawn_from(config, deployment.study.seed) in before["drawn_by"]:
+            continue
+        sent = reduced(deployment, "prompts", task, lambda part: part.drop_nulls("arm").select(_CONTENT).unique())
+        were, are = sorted(before["arm"].unique()), sorted(tasks.draw_ids(config))
+        what = (
+            "The seed of the study changed"
+            if were == are
+            else (f"The arms were {', '.join(were)} and are {', '.join(are)} now")
+        )
+        found.append(
+            (
+                task,
+                f"{what}, so that the next run draws the arms of all {before.height:,} personas anew and sends up to "
+                f"{sent.height:,} requests per model again. If an arm was only renamed, give it the key `id` with its "
+                "earlier name: everybody stays where they were, and nothing is sent again",
+            )
+        )
+    return found
+
+
+_CONTENT = pl.col("content_hash").hash().alias("content")

@@ -223,7 +223,9 @@ class _Reader:
         """The questions of a block that can be asked. Descriptive text precedes the questions of its page."""
         name = plain(block.get("Description"))[0] or str(block.get("ID"))
         options = dict(_pairs(block.get("Options")))
+        shuffled = False
         if str(options.get("RandomizeQuestions") or "false").lower() not in ("false", "none", ""):
+            shuffled = options["RandomizeQuestions"] != "RandomWithOnlyX"
             subset = "with only some of them" if options["RandomizeQuestions"] == "RandomWithOnlyX" else "in a block"
             effect = "all are asked" if options["RandomizeQuestions"] == "RandomWithOnlyX" else NO_EFFECT
             self.notes.add(f"random order of questions {subset}", effect, name)
@@ -254,12 +256,12 @@ class _Reader:
                 if text:
                     said.append((self.names[qid], text))
                 continue
-            made = list(self.question(qid, payload, name, "\n".join(text for _, text in said) or None))
+            made = list(self.question(qid, payload, name, "\n".join(text for _, text in said) or None, shuffled))
             used |= {one for one, _ in said} if made else set()
             yield from made
 
     def question(
-        self, qid: str, payload: Mapping[str, Any], block: str, introduction: str | None
+        self, qid: str, payload: Mapping[str, Any], block: str, introduction: str | None, shuffled: bool
     ) -> Iterator[Question]:
         """The questions of an element: one, or one per statement of a matrix; none if it cannot be asked."""
         name, kind = self.names[qid], str(payload.get("QuestionType"))
@@ -300,6 +302,7 @@ class _Reader:
             "block": block,
             "introduction": introduction,
             "conditions": self._conditions(payload, name, qid),
+            "shuffled": (False, shuffled, matrix and _randomizes(payload)),
         }
         if not matrix:
             yield Question(name, text, ordinal=selector == "NPS", **shared)
@@ -376,8 +379,7 @@ class _Reader:
 
     def _remarks(self, payload: Mapping[str, Any], name: str) -> None:
         """Note what else the element has that changes what a respondent sees."""
-        random = payload.get("Randomization")
-        kind = str(random.get("Type") or "None") if isinstance(random, dict) else "None"
+        kind = _randomization(payload)
         if kind != "None":
             what = "reversed scale" if kind == "ScaleReversal" else "random order of options"
             if payload.get("QuestionType") == "Matrix" and kind != "ScaleReversal":
@@ -418,6 +420,16 @@ class _Reader:
             return None
         texts = (plain(one["Display"])[0].replace("\n", " ") for one in chosen if one is not None)
         return Condition(self.names[qid], tuple(texts))
+
+
+def _randomization(payload: Mapping[str, Any]) -> str:
+    random = payload.get("Randomization")
+    return str(random.get("Type") or "None") if isinstance(random, dict) else "None"
+
+
+def _randomizes(payload: Mapping[str, Any]) -> bool:
+    """Whether the order of a matrix' statements is random."""
+    return _randomization(payload) not in ("None", "ScaleReversal")
 
 
 def _number(value: object) -> float | None:

@@ -217,6 +217,7 @@ def _of_block(block: Block, record: QuestionnaireFile, path: Path, notes: Notes)
             "beside": scale.beside,
             "block": block.name,
             "introduction": "\n".join(said) or None,
+            "shuffled": (record.shuffle, block.shuffle, entry.shuffle),
         }
         conditions = (*_conditions(block.show_if), *_conditions(entry.show_if))
         if entry.shuffle:
