@@ -74,6 +74,7 @@ def run_pipeline(
         result.error(message, subject=f"failed {label}")
     study_state.add_reading_notes(result, deployment)
     study_state.add_set_aside(result, deployment)
+    study_state.add_without_items(result, deployment)
     study_state.add_unanswered(result, deployment)
     study_state.add_unreadable(result, deployment)
     if until is not None or models or tasks:

@@ -16,7 +16,8 @@ from mpta_pipeline.pipeline.approvals import unsent, waiting_models
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.held_releases import of_wave
 from mpta_pipeline.pipeline.staleness import parents
-from mpta_pipeline.pipeline.steps.inference import planned_prompts
+from mpta_pipeline.pipeline.steps.inference import groups_left_out, planned_prompts
+from mpta_pipeline.pipeline.steps.tasks import without_items
 from mpta_pipeline.pipeline.stored import made
 
 NOT_MADE = "not made yet"
@@ -63,7 +64,7 @@ class Waiting:
         dollars: What these would cost, in US dollars; None if that is unknown or nothing.
     """
 
-    what: Literal["approval", "permission", "budget", "failed requests", "held release", "set aside"]
+    what: Literal["approval", "permission", "budget", "failed requests", "left out", "held release", "set aside"]
     subject: str
     message: str
     requests: int = 0
@@ -130,25 +131,36 @@ def waiting(deployment: Deployment) -> Iterator[Waiting]:
             text = f"nothing of it is sent by the daemon, because the model {because}; `mpta approve {name}` ({price})"
             yield Waiting("approval", name, text)
     for pair in graph.model_tasks(deployment):
-        record = made(deployment, Node("responses", str(pair)))
-        notes = record.notes if record else {}
-        if withheld := notes.get("withheld"):
-            yield Waiting("permission", pair.label, str(notes.get("withheld_because", "")), withheld)
-        if left := notes.get("left"):
-            text = f"{notes.get('stopped', 'stopped')}; `mpta run` continues"
-            yield Waiting("budget" if "budget" in text else "failed requests", pair.label, text, left)
-        if unreached := notes.get("not_reached"):
-            text = "turns of conversations, at most, after one without a response"
-            yield Waiting("failed requests", pair.label, text, unreached)
-        if errors := notes.get("errors"):
-            why = f" ({notes['error_reasons']})" if notes.get("error_reasons") else ""
-            yield Waiting("failed requests", pair.label, f"failed{why}; `mpta run --retry-errors` retries", errors)
-    for wave, said in deployment.harmonizing_notes().items():
-        messages = {str(one.facts["file"]): one.message for one in of_wave(wave, said)}
-        for name, problem in said.get("left_out", {}).items():
+        yield from _waiting_requests(deployment, pair)
+    for task, said in without_items(
+        {task: made(deployment, Node("items", task)) for task in deployment.study.own_tasks}
+    ):
+        yield Waiting("set aside", task, said)
+    for pair, said in groups_left_out(deployment):
+        yield Waiting("left out", pair.label, said)
+    for wave, told in deployment.harmonizing_notes().items():
+        messages = {str(one.facts["file"]): one.message for one in of_wave(wave, told)}
+        for name, problem in told.get("left_out", {}).items():
             yield Waiting("held release", f"{wave}: {name}", messages.get(name, str(problem)))
     for name, problem in deployment.catalogue().problems.items():
         yield Waiting("set aside", name, problem)
+
+
+def _waiting_requests(deployment: Deployment, pair: ModelTask) -> Iterator[Waiting]:
+    """Requests of a model's last run that got no response."""
+    record = made(deployment, Node("responses", str(pair)))
+    notes = record.notes if record else {}
+    if withheld := notes.get("withheld"):
+        yield Waiting("permission", pair.label, str(notes.get("withheld_because", "")), withheld)
+    if left := notes.get("left"):
+        text = f"{notes.get('stopped', 'stopped')}; `mpta run` continues"
+        yield Waiting("budget" if "budget" in text else "failed requests", pair.label, text, left)
+    if unreached := notes.get("not_reached"):
+        text = "turns of conversations, at most, after one without a response"
+        yield Waiting("failed requests", pair.label, text, unreached)
+    if errors := notes.get("errors"):
+        why = f" ({notes['error_reasons']})" if notes.get("error_reasons") else ""
+        yield Waiting("failed requests", pair.label, f"failed{why}; `mpta run --retry-errors` retries", errors)
 
 
 def to_send(deployment: Deployment) -> Iterator[tuple[ModelTask, inference.Plan | MptaError]]:

@@ -2,7 +2,7 @@
 
 from mpta_pipeline.tasks.arms import draw_ids, drawn, drawn_from
 from mpta_pipeline.tasks.batteries import listed
-from mpta_pipeline.tasks.item_gaps import Gap, Gaps
+from mpta_pipeline.tasks.item_gaps import Gap, Gaps, NoItemsError
 from mpta_pipeline.tasks.items import build_gold, build_items, check_item_files, completed, item_file_version
 from mpta_pipeline.tasks.kind_registry import KindRegistry, kind_of, task_kinds
 from mpta_pipeline.tasks.known_truth import with_known_truth
@@ -29,6 +29,7 @@ __all__ = [
     "Gap",
     "Gaps",
     "KindRegistry",
+    "NoItemsError",
     "PromptPlan",
     "TaskKind",
     "are_turns",

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from mpta_pipeline.core.checks import CheckResult
-from mpta_pipeline.core.described_groups import of_people
+from mpta_pipeline.core.described_groups import of_groups, of_people
 from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION
 from mpta_pipeline.tasks.option_orders import DIRECTIONS, SCALE
 
@@ -178,6 +178,7 @@ def prompt_counts(prompts: pl.DataFrame, orders: str = "cyclic") -> dict[str, An
     alone = prompts.filter(pl.col("condition") == "persona").join(bare, on=twin, how="anti").height
     return {
         "personas": of_people(prompts)["respondent_id"].n_unique(),
+        "about_groups": of_groups(prompts).select("content_hash", "repeat_id").n_unique(),
         "without_persona": bare.height,
         "alone": alone,
         "repeated": prompts.filter(pl.col("options").list.n_unique() < pl.col("options").list.len()).height,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import ParamSpec
 
 import numpy as np
 import polars as pl
@@ -91,7 +92,7 @@ def shown_items(items: pl.DataFrame, design: str, elicitation: str, request: str
     )
 
 
-def build_prompts(
+def plan_prompts(
     name: str,
     study: Study,
     *,
@@ -103,8 +104,8 @@ def build_prompts(
     groups: pl.DataFrame | None = None,
     crosswalk: CrosswalkTables | None = None,
     draws: pl.DataFrame | None = None,
-) -> pl.DataFrame:
-    """Cross items, panel, conditions, styles, framings and option orders.
+) -> PromptPlan:
+    """Decide who is asked what, which all of a task's prompts share.
 
     The system message holds the persona, and the user message the item, which is the same under every condition: a
     persona's prompts share their prefix and form one group. Every persona prompt has a twin without persona with the
@@ -122,38 +123,7 @@ def build_prompts(
         groups: GROUPS; needed for the condition `group` and for items with conditions.
         crosswalk: Concepts and options; needed for the condition `group`.
         draws: ARM_DRAWS of the study; None to draw the arms of an experiment anew.
-
-    Returns:
-        PROMPTS. The key begins with the group, so that the table's order keeps groups together.
     """
-    return plan_prompts(
-        name,
-        study,
-        items=items,
-        gold=gold,
-        panel=panel,
-        personas=personas,
-        base=base,
-        groups=groups,
-        crosswalk=crosswalk,
-        draws=draws,
-    ).build()
-
-
-def plan_prompts(
-    name: str,
-    study: Study,
-    *,
-    items: pl.DataFrame,
-    gold: pl.DataFrame,
-    panel: pl.DataFrame,
-    personas: pl.DataFrame,
-    base: Path | None = None,
-    groups: pl.DataFrame | None = None,
-    crosswalk: CrosswalkTables | None = None,
-    draws: pl.DataFrame | None = None,
-) -> PromptPlan:
-    """Decide who is asked what, which all of a task's prompts share; the arguments are those of `build_prompts`."""
     config = study.tasks[name]
     check_items(name, config, items)
     kind = kind_of(name, config, base)
@@ -222,6 +192,24 @@ def plan_prompts(
             [one for one in by_arm if one[0] == config.control_arm], config.orders, GROUP_ELICITATION, GROUP_ASK
         ),
     )
+
+
+_Inputs = ParamSpec("_Inputs")
+
+
+def _building(plan: Callable[_Inputs, PromptPlan]) -> Callable[_Inputs, pl.DataFrame]:
+    def build(*args: _Inputs.args, **kwargs: _Inputs.kwargs) -> pl.DataFrame:
+        """Cross items, panel, conditions, styles, framings and option orders; the arguments are `plan_prompts`'s.
+
+        Returns:
+            PROMPTS. The key begins with the group, so that the table's order keeps groups together.
+        """
+        return plan(*args, **kwargs).build()
+
+    return build
+
+
+build_prompts = _building(plan_prompts)
 
 
 @dataclass(frozen=True)

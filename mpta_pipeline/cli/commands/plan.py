@@ -68,7 +68,7 @@ def plan(
     from mpta_pipeline.core.storage import at_work
     from mpta_pipeline.pipeline.configuration_problems import configuration_problems
     from mpta_pipeline.pipeline.deployment import Deployment
-    from mpta_pipeline.pipeline.steps.inference import planned_prompts
+    from mpta_pipeline.pipeline.steps.inference import groups_left_out, planned_prompts
     from mpta_pipeline.pipeline.steps.tasks import items_left_out, redrawn_arms
     from mpta_pipeline.pipeline.stored import chunks_of, partitions
 
@@ -107,6 +107,8 @@ def plan(
     _add_detectable(result, deployment, own)
     for task, message in (*redrawn_arms(deployment), *items_left_out(deployment)):
         result.warning(message, subject=task)
+    for pair, said in groups_left_out(deployment):
+        result.warning(said, subject=pair.label)
     for problem in configuration_problems(deployment):
         result.warning(str(problem))
     return result

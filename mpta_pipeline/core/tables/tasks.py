@@ -69,6 +69,7 @@ ITEMS = Table(
         _fact("concept", pl.String, "Concept asked about; null for benchmark items"),
         _fact("label", pl.String, "Topic of the question, as the trait is named"),
         _fact("variables", pl.List(pl.String), "Native variables that hold the answers to the question"),
+        _fact("hides", pl.List(pl.String), "Further harmonized columns that a persona must not show with the question"),
         _fact(
             "bin_edges", pl.List(pl.Float64), "Lower ends of all options except the first, if a number is asked in bins"
         ),

@@ -16,6 +16,7 @@ from mpta_pipeline.core.storage import shared, write_text
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.labels import labels
 from mpta_pipeline.pipeline.step import Output, step
+from mpta_pipeline.pipeline.steps.tasks import without_items
 from mpta_pipeline.publication import warehouse as duckdb_file
 
 
@@ -99,7 +100,14 @@ def report(inputs: Inputs) -> Output:
         title=f"Study {study.name}",
         generated=datetime.now(UTC),
         labels=spoken,
-        notes=[*(f"{one.subject}: {one.message}" for one in inputs.held), *([problem] if problem else [])],
+        notes=[
+            *(f"{one.subject}: {one.message}" for one in inputs.held),
+            *(
+                f"{spoken.task(task)} is set aside. {nothing}"
+                for task, nothing in without_items(inputs.records("items"))
+            ),
+            *([problem] if problem else []),
+        ],
         set_aside={
             wave: notes.get("set_aside", [])
             for wave, notes in sorted(records["harmonized_wave"].items())
