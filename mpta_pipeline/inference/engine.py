@@ -7,8 +7,9 @@ import contextlib
 import itertools
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -262,7 +263,12 @@ class Run:
         """Rows of `self.requests` with their texts, which are read part by part if the prompts are in parts."""
         return iter([requests]) if self.parts is None else self.parts.complete(requests)
 
-    def _in_turn(self, requests: pl.DataFrame) -> Iterator[ModelRequest]:
+    def _texts_of(self, todo: pl.DataFrame, keys: Collection[str], to_send: bool) -> Iterator[ModelRequest]:
+        """Those of the requests that have these hashes."""
+        wanted = pl.Series(list(keys), dtype=pl.String)
+        return self._in_turn(todo.filter(pl.col("request_hash").is_in(wanted.implode())), to_send=to_send)
+
+    def _in_turn(self, requests: pl.DataFrame, *, to_send: bool = True) -> Iterator[ModelRequest]:
         """Requests in the order in which they are sent.
 
         Prompts that were made again meanwhile are not read any more: the run that follows sends what they are now.
@@ -271,7 +277,8 @@ class Run:
             try:
                 texts = part if self.parts is None else self.parts.texts(part)
             except ReplacedError:
-                self.outdated.give_up(part["request_hash"])
+                if to_send:
+                    self.outdated.give_up(part["request_hash"])
                 continue
             if HISTORY in texts.columns:
                 # A turn that was answered since has no history to be sent with.
@@ -358,6 +365,7 @@ class Run:
             self.recorder,
             unusable=self._unusable,
             still_wanted=self.outdated.still_wanted,
+            texts=partial(self._texts_of, todo),
         )
         try:
             await batch_run.run(self._in_turn(todo), set(todo["elicitation"]), cancel=self.cancelling)

@@ -53,6 +53,7 @@ _FIRST = set(RECORD) - _LATER
 
 COMPACT_AT = 20_000  # records in segments: reading them takes .1 s
 MERGE_AT = 8  # parts of one level
+_FEW = 200_000  # requests of which the records are looked up by hash before their other columns are read
 LOCK_WAIT = 600.0  # seconds for another run of the same model to finish
 
 
@@ -200,6 +201,8 @@ class Ledger:
         def write(records: pl.LazyFrame) -> pl.LazyFrame:
             shutil.rmtree(folder, ignore_errors=True)
             target = pl.PartitionBy(folder, key="part")
+            if wanted.height <= _FEW:  # the other columns of other records are not read then
+                records = records.filter(pl.col("request_hash").is_in(wanted["request_hash"].unique().implode()))
             records.join(wanted.lazy(), on="request_hash").sink_parquet(target, mkdir=True, engine="streaming")
             return pl.LazyFrame()
 

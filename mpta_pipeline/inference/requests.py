@@ -125,6 +125,43 @@ def of_panel_share(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
     return prompts.filter(chosen | groups)
 
 
+def states_shares(spec: ModelSpec) -> bool:
+    """Whether the model can be asked for the shares of all options, which the condition `group` needs."""
+    return "verbalized" in spec.elicitations and "verbalized" in spec.provider_class.elicitations
+
+
+def prompts_of(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
+    """Return the prompts that the model is asked: about the persons of its share, and about described groups.
+
+    A model that cannot state shares is asked about no group (`groups_left_out`), and about everything else.
+    """
+    asked = of_panel_share(spec, prompts)
+    if states_shares(spec) or "condition" not in asked.columns:
+        return asked
+    return asked.filter(pl.col("condition") != GROUP_CONDITION)
+
+
+def groups_left_out(spec: ModelSpec, requests: int) -> str | None:
+    """Say that a model is not asked about groups, why, and what to do; None if it is asked, or nothing is left out.
+
+    Args:
+        spec: The model.
+        requests: Requests about groups.
+    """
+    if states_shares(spec) or not requests:
+        return None
+    said = f"{requests:,} questions about groups (condition `group`) are not asked of model {spec.name}; all others are"
+    if "verbalized" not in spec.provider_class.elicitations:
+        return (
+            f"{said}. They need elicitation `verbalized`, which provider {spec.provider} does not support: leave "
+            "the model out of this comparison, or remove `group` from the study's conditions"
+        )
+    return (
+        f"{said}. They need elicitation `verbalized`, which its entry in models.yaml does not list: add it to "
+        "`elicitations` if the endpoint can answer with text, or remove `group` from the study's conditions"
+    )
+
+
 def unique_requests(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
     """Return one row per request, in the order of the prompts. Equal texts are one request.
 

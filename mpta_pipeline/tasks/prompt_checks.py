@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
-from scipy import stats
 
 from mpta_pipeline.core.checks import CheckResult
-from mpta_pipeline.core.described_groups import of_people
+from mpta_pipeline.core.described_groups import of_groups, of_people
 from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION
 from mpta_pipeline.tasks.option_orders import DIRECTIONS, SCALE
 
@@ -88,6 +87,8 @@ def _due_positions(seen: pl.DataFrame, prompts: pl.DataFrame) -> pl.DataFrame:
 
 def _chisquare(observed: list[int], due: list[float] | None) -> Any:
     """Pearson's test against `due`, or a uniform distribution; positions that no order uses do not count."""
+    from scipy import stats  # half a second to load, which commands that build no prompts save
+
     if due is None:
         return stats.chisquare(observed)
     used = [i for i, n in enumerate(due) if n > 0 or observed[i]]
@@ -177,6 +178,7 @@ def prompt_counts(prompts: pl.DataFrame, orders: str = "cyclic") -> dict[str, An
     alone = prompts.filter(pl.col("condition") == "persona").join(bare, on=twin, how="anti").height
     return {
         "personas": of_people(prompts)["respondent_id"].n_unique(),
+        "about_groups": of_groups(prompts).select("content_hash", "repeat_id").n_unique(),
         "without_persona": bare.height,
         "alone": alone,
         "repeated": prompts.filter(pl.col("options").list.n_unique() < pl.col("options").list.len()).height,

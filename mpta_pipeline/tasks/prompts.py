@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import ParamSpec
 
 import numpy as np
 import polars as pl
@@ -20,7 +21,7 @@ from mpta_pipeline.core.study import Study, TaskConfig, TaskVariant
 from mpta_pipeline.core.tables import PROMPTS
 from mpta_pipeline.core.vocabulary import DOMAINS, GROUP_CONDITION, LETTERS
 from mpta_pipeline.personas import PLACEBO, SHUFFLES, CrosswalkTables, masks, render, stand_ins
-from mpta_pipeline.tasks.arms import assigned, items_by_arm
+from mpta_pipeline.tasks.arms import assigned, drawn, items_by_arm
 from mpta_pipeline.tasks.asked_together import COLUMNS as TOGETHER
 from mpta_pipeline.tasks.asked_together import check_items, grouped, hidden_together, texts_together
 from mpta_pipeline.tasks.assignment import balanced_blocks, sweep
@@ -91,7 +92,7 @@ def shown_items(items: pl.DataFrame, design: str, elicitation: str, request: str
     )
 
 
-def build_prompts(
+def plan_prompts(
     name: str,
     study: Study,
     *,
@@ -102,8 +103,9 @@ def build_prompts(
     base: Path | None = None,
     groups: pl.DataFrame | None = None,
     crosswalk: CrosswalkTables | None = None,
-) -> pl.DataFrame:
-    """Cross items, panel, conditions, styles, framings and option orders.
+    draws: pl.DataFrame | None = None,
+) -> PromptPlan:
+    """Decide who is asked what, which all of a task's prompts share.
 
     The system message holds the persona, and the user message the item, which is the same under every condition: a
     persona's prompts share their prefix and form one group. Every persona prompt has a twin without persona with the
@@ -120,36 +122,8 @@ def build_prompts(
         base: Configuration folder; None for that of the environment.
         groups: GROUPS; needed for the condition `group` and for items with conditions.
         crosswalk: Concepts and options; needed for the condition `group`.
-
-    Returns:
-        PROMPTS. The key begins with the group, so that the table's order keeps groups together.
+        draws: ARM_DRAWS of the study; None to draw the arms of an experiment anew.
     """
-    return plan_prompts(
-        name,
-        study,
-        items=items,
-        gold=gold,
-        panel=panel,
-        personas=personas,
-        base=base,
-        groups=groups,
-        crosswalk=crosswalk,
-    ).build()
-
-
-def plan_prompts(
-    name: str,
-    study: Study,
-    *,
-    items: pl.DataFrame,
-    gold: pl.DataFrame,
-    panel: pl.DataFrame,
-    personas: pl.DataFrame,
-    base: Path | None = None,
-    groups: pl.DataFrame | None = None,
-    crosswalk: CrosswalkTables | None = None,
-) -> PromptPlan:
-    """Decide who is asked what, which all of a task's prompts share; the arguments are those of `build_prompts`."""
     config = study.tasks[name]
     check_items(name, config, items)
     kind = kind_of(name, config, base)
@@ -161,9 +135,11 @@ def plan_prompts(
         config, study.seed, asked, items, gold=gold if keyed_by_persons(kind, items) else None, groups=groups
     )
     if config.arms:
-        strata = panel.drop("survey", strict=False).join(facts_of_people, on="respondent_id")
+        if draws is None:
+            strata = panel.drop("survey", strict=False).join(facts_of_people, on="respondent_id")
+            draws = drawn(strata, config, seed=study.seed, task=base_of(name))
         # A configuration of a multiverse asks what its figures are about: the study's own people in the control.
-        pairs = assigned(pairs, strata, config, seed=study.seed, task=base_of(name))
+        pairs = assigned(pairs, draws, config, task=base_of(name))
         if isinstance(config, TaskVariant):
             pairs = pairs.filter(~pl.col("treated"))
     elicitation = OPEN if items["options"].list.len().max() == 0 else config.elicitation
@@ -216,6 +192,24 @@ def plan_prompts(
             [one for one in by_arm if one[0] == config.control_arm], config.orders, GROUP_ELICITATION, GROUP_ASK
         ),
     )
+
+
+_Inputs = ParamSpec("_Inputs")
+
+
+def _building(plan: Callable[_Inputs, PromptPlan]) -> Callable[_Inputs, pl.DataFrame]:
+    def build(*args: _Inputs.args, **kwargs: _Inputs.kwargs) -> pl.DataFrame:
+        """Cross items, panel, conditions, styles, framings and option orders; the arguments are `plan_prompts`'s.
+
+        Returns:
+            PROMPTS. The key begins with the group, so that the table's order keeps groups together.
+        """
+        return plan(*args, **kwargs).build()
+
+    return build
+
+
+build_prompts = _building(plan_prompts)
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ ITEMS = Table(
         _fact("concept", pl.String, "Concept asked about; null for benchmark items"),
         _fact("label", pl.String, "Topic of the question, as the trait is named"),
         _fact("variables", pl.List(pl.String), "Native variables that hold the answers to the question"),
+        _fact("hides", pl.List(pl.String), "Further harmonized columns that a persona must not show with the question"),
         _fact(
             "bin_edges", pl.List(pl.Float64), "Lower ends of all options except the first, if a number is asked in bins"
         ),
@@ -108,6 +109,11 @@ ITEMS = Table(
         _fact("line", pl.Int64, "Number of the statement in the battery's request, from 1"),
         _fact("restrictions", pl.List(pl.List(PROFILE)), "Conjoint: pairs of levels that no profile has together"),
         _fact(
+            "answers_in_arms",
+            pl.List(pl.String),
+            "Columns that give away what people answered in the arms of an experiment, hidden as the item's own column",
+        ),
+        _fact(
             "asked_if",
             pl.List(pl.Struct({"name": pl.String, "values": pl.List(pl.String)})),
             "Dimensions of people, each with the values that a person must have to be asked",
@@ -135,6 +141,26 @@ GOLD = Table(
     (
         *shared_columns("task", "item_id", "persona", "survey"),
         Column("gold_idx", pl.Int64, "Canonical index of the respondent's own answer", ge=0),
+        Column("weight", pl.Float64, "Survey weight; null if the source has none", nullable=True),
+    ),
+)
+
+ARM_ANSWERS = Table(
+    "arm_answers",
+    "Answers of the survey's people who were themselves in an arm of an experiment, for tasks whose arms name their "
+    "`people`.",
+    ("task", "item_id", "respondent_id", "arm"),
+    (
+        *shared_columns("task", "item_id", "persona", "survey"),
+        Column("arm", pl.String, "The arm that the person was in"),
+        Column("treated", pl.Boolean, "The arm is not the control"),
+        Column("answer_idx", pl.Int64, "Canonical index of the person's answer", ge=0),
+        Column(
+            "scale_place",
+            pl.Float64,
+            "Place of the answer on the scale, from 0 to 1; null beside a scale and for items that are none",
+            nullable=True,
+        ),
         Column("weight", pl.Float64, "Survey weight; null if the source has none", nullable=True),
     ),
 )

@@ -17,8 +17,8 @@ from mpta_pipeline.core.tables.tasks import EARLIER, PLACE
 from mpta_pipeline.core.unknown_names import closest
 from mpta_pipeline.harmonize import with_option
 from mpta_pipeline.personas import answers, column_facts
-from mpta_pipeline.personas.wording import as_option
 from mpta_pipeline.tasks.item_files import ItemFile, version
+from mpta_pipeline.tasks.option_meanings import plain, values_by_text
 from mpta_pipeline.tasks.option_orders import layouts
 from mpta_pipeline.tasks.questionnaires import Condition, Instrument, Note, Question, read_instrument
 from mpta_pipeline.tasks.questionnaires.conversation import check_conversation, earlier_answers, in_order
@@ -40,9 +40,12 @@ def questionnaire_items(request: ItemRequest) -> pl.DataFrame:
     asked = _asked_by(request)
     instrument = _instrument(request, asked)
     chosen = _chosen(instrument, request)
+    _note_what_is_shown(chosen, request)
     rows: list[dict[str, Any]] = []
     for question in chosen:
-        rows += _with_column(question, request) if question.column else [_row(question)]
+        made = _with_column(question, request) if question.column else [_row(question)]
+        hidden = _hidden(question, request) if question.hides else {}
+        rows += [row | _with_hidden(row, hidden) for row in made]
     if not rows:
         return pl.DataFrame()
     schema: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -55,6 +58,7 @@ def questionnaire_items(request: ItemRequest) -> pl.DataFrame:
         "label": pl.String,
         "reveals": pl.List(pl.String),
         "variables": pl.List(pl.String),
+        "hides": pl.List(pl.String),
         "asked_if": pl.List(pl.Struct({"name": pl.String, "values": pl.List(pl.String)})),
         "sequence": pl.List(PLACE),
         "asked_after": pl.List(EARLIER),
@@ -146,7 +150,7 @@ def _instrument(request: ItemRequest, asked: str) -> Instrument:
             remedy="set the task's path to the file",
         )
     path = request.files[0]
-    fields: dict[str, str | None] = {str(k): str(v) for k, v in dict(request.option("fields", {})).items()}
+    fields: dict[str, str | None] = {name: str(text) for name, text in _mapping(request, "fields").items()}
     fields |= {name: None for arm in request.config.arms.values() for name in arm.fields}
     instrument = read_instrument(path, fields)
     if asked == CONVERSATION:
@@ -157,13 +161,14 @@ def _instrument(request: ItemRequest, asked: str) -> Instrument:
             instrument = read_instrument(path, own | fields)
     ids = [question.id for question in instrument.questions]
     batteries = [question.battery for question in instrument.questions if question.battery]
-    columns = {str(k): str(v) for k, v in dict(request.option("columns", {})).items()}
-    ordinal = [str(name) for name in request.option("ordinal", [])]
-    leave_out = [str(name) for name in request.option("leave_out", [])]
+    columns = {name: str(column) for name, column in _mapping(request, "columns").items()}
+    ordinal, leave_out = (_names(request, option, request.option(option, [])) for option in ("ordinal", "leave_out"))
+    hides = {name: _names(request, f"hides.{name}", traits) for name, traits in _mapping(request, "hides").items()}
     for option, names, known in (
         ("columns", columns, ids),
         ("ordinal", ordinal, [*ids, *batteries]),
         ("leave_out", leave_out, [*ids, *batteries]),
+        ("hides", hides, [*ids, *batteries]),
     ):
         for name in names:
             if name not in known:
@@ -180,6 +185,7 @@ def _instrument(request: ItemRequest, asked: str) -> Instrument:
             question,
             column=columns.get(question.id, question.column),
             ordinal=question.ordinal or question.id in ordinal or question.battery in ordinal,
+            hides=(*question.hides, *hides.get(question.id, ()), *hides.get(str(question.battery), ())),
         )
         for question in instrument.questions
         if question.id not in leave_out and question.battery not in leave_out
@@ -196,6 +202,43 @@ def _instrument(request: ItemRequest, asked: str) -> Instrument:
         own_ids = {question.id for question in _of_part(made, request)}
         made = in_order(made, request.option("randomize", ()), own_ids, path)
     return replace(instrument, questions=_routed(made, by_id, request, notes, own_ids), notes=tuple(notes))
+
+
+def _mapping(request: ItemRequest, option: str) -> dict[str, Any]:
+    """An option that is a mapping.
+
+    Raises:
+        TaskError: It is something else.
+    """
+    value = request.option(option, {})
+    if not isinstance(value, Mapping):
+        raise TaskError(
+            f"The task's option {option} is not a mapping",
+            file=request.files[0],
+            variable=f"options.{option}",
+            value=str(value),
+            remedy=f"write one entry per name: {option}: {{NAME: …}}",
+        )
+    return {str(name): one for name, one in value.items()}
+
+
+def _names(request: ItemRequest, option: str, value: object) -> list[str]:
+    """A list of names, or a single one.
+
+    Raises:
+        TaskError: It is something else.
+    """
+    if isinstance(value, (str, int)) and not isinstance(value, bool):
+        return [str(value)]
+    if not isinstance(value, (list, tuple)) or any(isinstance(one, (list, dict)) or one is None for one in value):
+        raise TaskError(
+            f"The task's option {option} is not a list of names",
+            file=request.files[0],
+            variable=f"options.{option}",
+            value=str(value),
+            remedy=f"write a list: {option.rpartition('.')[2]}: [NAME, NAME]",
+        )
+    return [str(one) for one in value]
 
 
 def _routed(
@@ -372,9 +415,68 @@ def _with_column(question: Question, request: ItemRequest) -> list[dict[str, Any
     return rows
 
 
+def _note_what_is_shown(questions: Sequence[Question], request: ItemRequest) -> None:
+    """Note the questions with which a persona shows all its traits, and those that ask word for word for a trait."""
+    shown = [question for question in questions if not question.column and not question.hides]
+    if not shown:
+        return
+    facts = column_facts(request.crosswalk).filter(
+        pl.col("codebook").is_in(request.respondents["codebook"].unique().implode())
+    )
+    asks = {plain(str(text)): str(name) for text, name in facts.select("question", "concept").drop_nulls().iter_rows()}
+    alike = {question.id: asks[text] for question in shown if (text := plain(question.wording)) in asks}
+    more = f" and {len(shown) - _NAMED:,} more" if len(shown) > _NAMED else ""
+    said = (
+        f"questions without `column` or `hides` ({len(shown):,}): their personas show every trait, also one that is "
+        f"nearly the answer; name such traits in `hides`: {', '.join(q.id for q in shown[:_NAMED])}{more}"
+    )
+    if alike:
+        said += f". Asked as a trait is: {', '.join(f'{one} ({concept})' for one, concept in alike.items())}"
+    request.gaps.not_used.append(said)
+
+
+_NAMED = 8
+
+
+def _hidden(question: Question, request: ItemRequest) -> dict[str, list[str]]:
+    """The harmonized columns that a question hides, and the groups of concepts that give each other away.
+
+    Columns of another wording, with the label or a variable of one that is named, are hidden with it.
+    """
+    facts = column_facts(request.crosswalk)
+    known = [*facts["concept"].drop_nulls().unique(), *facts["column"].unique()]
+    for name in question.hides:
+        if name not in known:
+            near = closest(name, known)
+            raise TaskError(
+                f"Question {question.id} hides a trait that no survey has",
+                file=request.files[0],
+                variable="hides",
+                value=name,
+                remedy=(f'did you mean "{near}"? ' if near else "") + "name a concept or a harmonized column",
+            )
+    named = facts.filter(pl.col("column").is_in(question.hides) | pl.col("concept").is_in(question.hides))
+    others = facts.select("codebook", pl.col("column").alias("other"), "label", "variables")
+    same = named.join(others, on="codebook", suffix=" of other").filter(
+        (pl.col("label") == pl.col("label of other"))
+        | (pl.col("variables").list.set_intersection("variables of other").list.len() > 0)
+    )
+    return {
+        "hides": pl.concat([named["column"], same["other"]]).unique().sort().to_list(),
+        "reveals": named["reveals"].explode().drop_nulls().unique().sort().to_list(),
+    }
+
+
+def _with_hidden(row: Mapping[str, Any], hidden: Mapping[str, list[str]]) -> dict[str, Any]:
+    """What a question hides beside what its own column hides."""
+    if not hidden:
+        return {}
+    return {"hides": hidden["hides"], "reveals": sorted({*(row.get("reveals") or ()), *hidden["reveals"]})}
+
+
 def _options(codebook: str, column: str, request: ItemRequest) -> pl.DataFrame:
     options = request.crosswalk.options.filter((pl.col("codebook") == codebook) & (pl.col("column") == column))
-    return options.sort("position", "code").with_columns(as_option(pl.col("text")).alias("short"))
+    return options.sort("position", "code")
 
 
 def _values(question: Question, codebook: str, column: str, request: ItemRequest) -> tuple[str, ...]:
@@ -384,13 +486,8 @@ def _values(question: Question, codebook: str, column: str, request: ItemRequest
     if question.values is not None:
         stated = question.values
     else:
-        names = {
-            _plain(str(text)): str(value)
-            for source in ("code", "text", "short", "value")
-            for text, value in options.select(source, pl.col("value").alias("of")).iter_rows()
-            if text is not None
-        }
-        stated = tuple(names.get(_plain(option), option) for option in question.options)
+        names = values_by_text(options)
+        stated = tuple(names.get(plain(option), option) for option in question.options)
     for option, value in zip(question.options, stated, strict=True):
         if value not in known:
             raise TaskError(
@@ -409,10 +506,6 @@ def _values(question: Question, codebook: str, column: str, request: ItemRequest
             remedy="give each option a value of its own",
         )
     return stated
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.lower().split()).strip(" .?!")
 
 
 def questionnaire_gold(items: pl.DataFrame, request: ItemRequest) -> pl.DataFrame:
@@ -469,6 +562,7 @@ KINDS = (
             "columns": "Question → concept or harmonized column with people's own answers",
             "ordinal": "Questions and batteries whose options are points of a scale",
             "leave_out": "Questions and batteries that are not asked",
+            "hides": "Question or battery → concepts or harmonized columns that a persona must not show with it",
             "fields": "Piped field → its text",
             "asked": "`question` (default): each statement of a battery in a request of its own; `battery`: all in "
             "one; `conversation`: one question after the other, with the earlier ones and the model's answers",

@@ -10,6 +10,7 @@ from typing import Any
 from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.core.study import TaskConfig
 from mpta_pipeline.core.unknown_names import closest
+from mpta_pipeline.tasks.option_meanings import plain
 from mpta_pipeline.tasks.questionnaires.instrument import Condition, Question, fields_of
 
 UNITS = ("blocks", "questions", "statements")
@@ -117,10 +118,10 @@ def _resolved(question: Question, placed: Mapping[str, Question], own_ids: Set[s
 
 
 def _numbers(condition: Condition, other: Question, question: Question, path: Path) -> tuple[int, ...]:
-    known = {_plain(text): i for i, text in enumerate(other.options)}
-    known |= {_plain(value): i for i, value in enumerate(other.values or ())}
+    known = {plain(text): i for i, text in enumerate(other.options)}
+    known |= {plain(value): i for i, value in enumerate(other.values or ())}
     for value in condition.values:
-        if _plain(value) not in known:
+        if plain(value) not in known:
             near = closest(value, other.options)
             raise TaskError(
                 f"Question {question.id} depends on an answer that question {other.id} does not offer",
@@ -129,11 +130,7 @@ def _numbers(condition: Condition, other: Question, question: Question, path: Pa
                 value=value,
                 remedy=(f'did you mean "{near}"? ' if near else "") + f"its options are {', '.join(other.options)}",
             )
-    return tuple(known[_plain(value)] for value in condition.values)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.lower().split()).strip(" .?!")
+    return tuple(known[plain(value)] for value in condition.values)
 
 
 def _check_before(earlier: Question, later: Question, path: Path) -> None:

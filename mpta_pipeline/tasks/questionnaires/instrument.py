@@ -42,6 +42,7 @@ class Question:
         ordinal: The options are points of a scale.
         beside: Options that are no point of the scale ("never heard of it"), whatever their text.
         column: Concept or harmonized column that holds people's own answers.
+        hides: Concepts or harmonized columns that a persona must not show, because they give the answer away.
         conditions: When it is asked.
         shuffled: Whether the file says that the order of the blocks, of the questions in its block and of the
             statements in its battery is random; used where the questions are asked in one conversation.
@@ -60,6 +61,7 @@ class Question:
     ordinal: bool = False
     beside: tuple[str, ...] = ()
     column: str | None = None
+    hides: tuple[str, ...] = ()
     conditions: tuple[Condition, ...] = ()
     shuffled: tuple[bool, bool, bool] = (False, False, False)
     sequence: tuple[Mapping[str, Any], ...] = ()
