@@ -10,14 +10,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from mpta_pipeline.core.configuration import StrictModel
-from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION, Condition, Domain, Elicitation, Framing, Style
+from mpta_pipeline.core.vocabulary import (
+    GROUP_CONDITION,
+    REFERENCE_CONDITION,
+    Condition,
+    Domain,
+    Elicitation,
+    Framing,
+    Style,
+)
 
 VARIANT = "~"
 """Separates a task or model from the levels of a configuration. No name in study.yaml or models.yaml contains it."""
@@ -102,6 +110,8 @@ class NamedFigure(StrictModel):
     def _names_a_group(self) -> NamedFigure:
         if (self.dimensions == "all") != (self.subgroup == "all"):
             raise ValueError("dimensions and subgroup belong together: give both, or none")
+        if self.condition == GROUP_CONDITION:
+            raise ValueError("figures are about persons, and the condition group asks about none: name another one")
         if self.what == "gap" and self.subgroup == "all":
             raise ValueError("a gap needs dimensions and subgroup, e.g. dimensions: sex, subgroup: female")
         if self.what == "effect" and self.condition == REFERENCE_CONDITION:
@@ -136,7 +146,7 @@ class Multiverse(StrictModel):
     """
 
     factors: Factors
-    tasks: tuple[str, ...] | None = None
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     figures: tuple[NamedFigure, ...] = Field(
         default=(NamedFigure(what="effect"), NamedFigure(what="estimate")), min_length=1
     )

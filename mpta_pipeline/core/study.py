@@ -138,8 +138,12 @@ class TaskConfig(StrictModel):
 
     @model_validator(mode="after")
     def _arms_differ(self) -> TaskConfig:
+        if not self.arms and self.arm_design != "one":
+            raise ValueError("arm_design is for a task with arms: give it arms, or leave arm_design out")
         if len(self.arms) == 1:
             raise ValueError("an experiment has at least two arms, the control among them")
+        if blank := [name for name, arm in self.arms.items() if arm.text is not None and not arm.text.strip()]:
+            raise ValueError(f"the text of arm {blank[0]} is empty: leave the key out for an arm without a text")
         names = [set(arm.fields) for arm in self.arms.values()]
         if any(one != names[0] for one in names):
             raise ValueError("all arms give a text to the same fields")

@@ -168,7 +168,7 @@ def plan_prompts(
             about_groups = about_groups.with_columns(
                 pl.lit(config.control_arm).alias("arm"), pl.lit(False).alias("treated")
             )
-    by_arm = items_by_arm(items, config.arms)
+    by_arm = items_by_arm(items, config.arms, name)
     shown = _shown_by_arm(by_arm, config.orders, elicitation)
     if config.batch_items is not None:
         pairs = grouped(pairs, shown, size=config.batch_items, seed=study.seed)
