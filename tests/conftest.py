@@ -83,6 +83,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.set_threshold(10_000, 20, 20)
 
 
+def pytest_unconfigure() -> None:
+    """Let the interpreter free everything at its end; DuckDB's binding would list what it takes for leaks."""
+    gc.unfreeze()
+
+
 def _is_integration(item: pytest.Item) -> bool:
     code = getattr(getattr(item, "function", None), "__code__", None)
     return bool(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import polars as pl
-
 from mpta_pipeline.report import phrases
 from mpta_pipeline.report.context import Report
 from mpta_pipeline.report.rows import ALL, Estimate
@@ -43,23 +41,10 @@ TEMPLATE = """\
 
 def data(report: Report) -> Mapping[str, Any] | None:
     """One row per model, task, survey and condition that was asked in conversations; None if there are none."""
-    scores = report.frames["scores"]
-    if "conversation" not in scores.columns or scores["conversation"].null_count() == scores.height:
+    held = report.scores.counts.conversations
+    if held.is_empty():
         return None
     key = ["model", "task", "survey", "condition"]
-    failed = pl.col("status") == "error"
-    held = (
-        scores.drop_nulls("conversation")
-        .group_by(*key, "conversation")
-        .agg(failed.any().alias("stopped"), (~failed).sum().alias("questions"))
-        .group_by(key)
-        .agg(
-            pl.len().alias("conversations"),
-            pl.col("stopped").sum(),
-            pl.col("questions").mean().alias("questions"),
-            pl.col("questions").filter("stopped").median().alias("after"),
-        )
-    )
     effects: dict[tuple[str, ...], dict[str, Estimate]] = {}
     for row in report.estimates:
         if row.metric in EFFECTS and row.dimensions == ALL:
