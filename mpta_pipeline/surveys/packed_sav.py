@@ -23,7 +23,7 @@ import polars as pl
 WORD = 8  # bytes of a cell, or of a part of a text
 NULL = -(2**15)  # stands for an empty cell in a column of small numbers
 ODD = NULL + 1  # stands for a number that is not small and whole, or is this one
-WINDOW = 2**21  # words that are looked at once
+WINDOW = 2**20  # words that are looked at once
 LANE = 128  # words that are searched for blocks one after the other
 _LONGEST_STEP = 9  # words of a block with eight raw cells
 _MANY = 4  # if at most every fourth word is wanted, only these are decoded
@@ -36,6 +36,7 @@ SYSMIS, HIGHEST, LOWEST = 0xFFEFFFFFFFFFFFFF, 0x7FEFFFFFFFFFFFFF, 0xFFEFFFFFFFFF
 _EACH_BYTE = np.uint64(0x0101010101010101)
 _SPACES, _BELOW_ZERO = 0x2020202020202020, 1 << 63
 _LONGEST_TEXT = 255  # longer ones are several variables
+_NARROW = np.iinfo(np.int8)
 _SMALL = np.full(256, NULL, dtype=np.int16)
 _SMALL[1:END] = np.arange(1, END) - BIAS
 
@@ -223,7 +224,7 @@ def pieces(
 def frames(
     path: Path, names: Sequence[str], wanted: Sequence[str], text: set[str], *, offset: int, limit: int, size: int
 ) -> Iterator[dict[str, pl.Series]]:
-    """Yield rows of some variables, `size` rows at once, as numbers (Int16 if all are small and whole) or text.
+    """Yield rows of some variables, `size` rows at once, as numbers (Int8 or Int16 if all are small and whole) or text.
 
     Args:
         path: The file.
@@ -431,7 +432,10 @@ def _decoded(places: dict[str, Variable], codes: Bytes, raws: Words, *, utf8: bo
     by_column = np.empty(cells.shape[::-1], dtype=np.int16)
     for start in range(0, len(cells), _TURNED_AT_ONCE):
         by_column[:, start : start + _TURNED_AT_ONCE] = cells[start : start + _TURNED_AT_ONCE].T
-    lowest = by_column.min(axis=1).tolist()
+    has_empty = (by_column.min(axis=1) == NULL).tolist()
+    # Less one, an empty cell is the largest number: the least of these is that of the cells with a number.
+    narrow = ((by_column - np.int16(1)).min(axis=1) >= _NARROW.min - 1) & (by_column.max(axis=1) <= _NARROW.max)
+    is_narrow = narrow.tolist()
     columns: dict[str, pl.Series] = {}
     for name, variable in places.items():
         first_word = variable.first
@@ -444,9 +448,10 @@ def _decoded(places: dict[str, Variable], codes: Bytes, raws: Words, *, utf8: bo
             continue
         if has_blanks[first_word]:
             raise UnusualError("blanks in a number")
-        column = pl.Series(name, by_column[first_word])
-        if lowest[first_word] == NULL:
-            column = column.set(column == NULL, None)
+        given = by_column[first_word]
+        column = pl.Series(name, given.astype(np.int8) if is_narrow[first_word] else given)
+        if has_empty[first_word]:
+            column = column.set(pl.Series(given == NULL), None)
         if first_word in odd_cells:
             column = column.cast(pl.Float64).scatter(*odd_cells[first_word])
         columns[name] = column

@@ -34,7 +34,7 @@ from mpta_pipeline.surveys.opening import OpenFile
 
 # pyreadstat makes one Python object per cell, about 50 bytes (measured); two child processes read in parallel.
 CHUNK_CELLS = 4_000_000
-DECODED_CELLS = 8_000_000  # of a part that is decoded here: about 20 bytes each, of three parts at once
+DECODED_CELLS = 4_000_000  # of a part that is decoded here; larger ones are slower: each array is mapped anew
 # Share of the parts that the first of two processes reads: the second must unpack the rows before its own in a .sav, at
 # about a third of the cost of reading them; in a .dta it skips them.
 _FIRST = {"sav": 0.58, "dta": 0.5}
