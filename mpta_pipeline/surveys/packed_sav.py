@@ -24,7 +24,7 @@ WORD = 8  # bytes of a cell, or of a part of a text
 NULL = -(2**15)  # stands for an empty cell in a column of small numbers
 ODD = NULL + 1  # stands for a number that is not small and whole, or is this one
 WINDOW = 2**20  # words that are looked at once
-LANE = 128  # words that are searched for blocks one after the other
+STRETCH = 128  # words that are searched for blocks one after the other
 _LONGEST_STEP = 9  # words of a block with eight raw cells
 _MANY = 4  # if at most every fourth word is wanted, only these are decoded
 _AT_ONCE = 2**16  # words
@@ -357,32 +357,32 @@ def _stream(file: BinaryIO) -> Iterator[tuple[Bytes, Words]]:
 def _blocks(step: Bytes) -> tuple[npt.NDArray[np.bool_], int]:
     """Tell which words are blocks, if the first one is, and where the one after the last would be.
 
-    A block tells where the next one is, so they are found one after the other: in many lanes at once, of which each
+    A block tells where the next one is, so they are found one after the other: in many stretches at once, of which each
     but the first starts with a guess. A wrong guess steps from raw cell to raw cell and soon meets a block. Where the
-    lane before ends decides from which word on a lane is right.
+    stretch before ends decides from which word on a stretch is right.
 
     Args:
         step: Words from each word to the next block, if that word is one.
     """
-    lanes = len(step) // LANE
+    stretches = len(step) // STRETCH
     is_block = np.zeros(len(step) + _LONGEST_STEP, dtype=np.bool_)
-    exits = np.zeros(lanes, dtype=np.int64)
-    starts = np.arange(lanes, dtype=np.int64) * LANE
-    lane, at, end = np.arange(lanes), starts, starts + LANE
+    exits = np.zeros(stretches, dtype=np.int64)
+    starts = np.arange(stretches, dtype=np.int64) * STRETCH
+    stretch, at, end = np.arange(stretches), starts, starts + STRETCH
     while len(at):
         is_block[at] = True
         at = at + step[at]
         inside = at < end
         if not inside.all():
-            exits[lane[~inside]] = at[~inside]
-            lane, at, end = lane[inside], at[inside], end[inside]
+            exits[stretch[~inside]] = at[~inside]
+            stretch, at, end = stretch[inside], at[inside], end[inside]
     entries = np.concatenate([starts[:1], exits[:-1]])
-    merged = entries.copy()  # from here on, what a lane found by itself is right
+    merged = entries.copy()  # from here on, what a stretch found by itself is right
     walked: list[int] = []  # the blocks before that
     for wrong in np.flatnonzero(~is_block[entries]).tolist():
         number = wrong
-        while number < lanes and not is_block[place := int(entries[number])]:
-            stop = (number + 1) * LANE
+        while number < stretches and not is_block[place := int(entries[number])]:
+            stop = (number + 1) * STRETCH
             while place < stop and not is_block[place]:
                 walked.append(place)
                 place += int(step[place])
@@ -391,12 +391,12 @@ def _blocks(step: Bytes) -> tuple[npt.NDArray[np.bool_], int]:
                 break
             exits[number] = place
             number += 1
-            if number < lanes:
+            if number < stretches:
                 entries[number] = merged[number] = place
-    own = is_block[: lanes * LANE].reshape(lanes, LANE)
-    own &= np.arange(LANE) >= (merged - starts)[:, None]
+    own = is_block[: stretches * STRETCH].reshape(stretches, STRETCH)
+    own &= np.arange(STRETCH) >= (merged - starts)[:, None]
     is_block[walked] = True
-    place = int(exits[-1]) if lanes else 0
+    place = int(exits[-1]) if stretches else 0
     while place < len(step):
         is_block[place] = True
         place += int(step[place])
