@@ -130,7 +130,7 @@ def _schema(wave: _Wave) -> CheckResult:
     except MptaError as failure:
         problems.append(str(failure))
     if not _holds(wave):
-        problems += _wrong_cells(wave)
+        problems += _what_breaks(wave)
     both = wave.frame.select(
         (pl.col(c).is_null() == pl.col(c + MISSING_SUFFIX).is_null()).sum().alias(c) for c in wave.traits
     )
@@ -142,28 +142,6 @@ def _schema(wave: _Wave) -> CheckResult:
         "Types, domains and ranges hold; each cell has a value or a missing kind",
         {"columns": len(wave.traits), "problems": problems[:20], "n_problems": len(problems)},
     )
-
-
-def _wrong_cells(wave: _Wave) -> list[str]:
-    """What pandera finds wrong in the columns. It takes .6 s of CPU to load and start."""
-    import pandera.polars as pa
-    from pandera.errors import SchemaErrors
-
-    columns = {}
-    for name in wave.traits:
-        rule = wave.rules.get(name)
-        columns[name] = pa.Column(
-            pl.Float64 if rule and rule.row.numeric else pl.String, nullable=True, checks=_value_checks(rule)
-        )
-        columns[name + MISSING_SUFFIX] = pa.Column(
-            pl.String, nullable=True, checks=[pa.Check.isin(list(MISSING_KINDS))]
-        )
-    try:
-        pa.DataFrameSchema(columns).validate(wave.frame.select(list(columns)), lazy=True)
-    except SchemaErrors as failure:
-        cases = failure.failure_cases.select("column", "check", "failure_case").rows()
-        return [f"{column}: {check} ({case})" for column, check, case in cases]
-    return []
 
 
 def _holds(wave: _Wave) -> bool:
@@ -187,6 +165,29 @@ def _holds(wave: _Wave) -> bool:
     if not given.equals(wave.kinds.select(pl.all().count())):  # a kind that does not exist
         return False
     return all(wave.frame.select(c.alias(str(k)) for k, c in enumerate(conditions)).row(0)) if conditions else True
+
+
+def _what_breaks(wave: _Wave) -> list[str]:
+    """The values of columns that break their rules."""
+    # Imported here because it takes half a second to load, which waves that hold can save.
+    import pandera.polars as pa
+    from pandera.errors import SchemaErrors
+
+    columns = {}
+    for name in wave.traits:
+        rule = wave.rules.get(name)
+        columns[name] = pa.Column(
+            pl.Float64 if rule and rule.row.numeric else pl.String, nullable=True, checks=_value_checks(rule)
+        )
+        columns[name + MISSING_SUFFIX] = pa.Column(
+            pl.String, nullable=True, checks=[pa.Check.isin(list(MISSING_KINDS))]
+        )
+    try:
+        pa.DataFrameSchema(columns).validate(wave.frame.select(list(columns)), lazy=True)
+    except SchemaErrors as failure:
+        cases = failure.failure_cases.select("column", "check", "failure_case")
+        return [f"{column}: {check} ({case})" for column, check, case in cases.rows()]
+    return []
 
 
 def _bounds(rule: Rule) -> tuple[float, float]:
