@@ -27,6 +27,7 @@ WINDOW = 2**20  # words that are looked at once
 STRETCH = 128  # words that are searched for blocks one after the other
 _LONGEST_STEP = 9  # words of a block with eight raw cells
 _MANY = 4  # if at most every fourth word is wanted, only these are decoded
+_MOST_WORDS = 2**24  # of a piece
 _AT_ONCE = 2**16  # words
 _TURNED_AT_ONCE = 64  # rows: few enough for the processor's cache
 _HEAD = 2**22  # bytes in which most dictionaries are
@@ -204,7 +205,7 @@ class Piece:
 def pieces(
     path: Path, names: Sequence[str], wanted: Sequence[str], text: set[str], *, offset: int, limit: int, size: int
 ) -> Iterator[Piece]:
-    """Yield rows of some variables, `size` rows at once; see `frames`."""
+    """Yield rows of some variables, `size` rows at once, or fewer if they have long texts; see `frames`."""
     if sys.byteorder != "little":
         raise UnusualError("this machine's numbers")
     with path.open("rb") as file:
@@ -214,6 +215,7 @@ def pieces(
             raise UnusualError("the variables are others")
         if offset + limit > layout.rows:
             raise UnusualError("fewer rows than wanted")
+        size = max(1, min(size, _MOST_WORDS // layout.words))
         number = {name: place for place, name in enumerate(names)}
         places = {name: layout.variables[number[name]] for name in wanted}
         file.seek(layout.start)

@@ -183,6 +183,7 @@ def _decode_parts(info: FileInfo, folder: Path, names: Sequence[str], size: int)
     text = {v.name for v in info.variables if v.text}
     rows = {"offset": 0, "limit": info.rows, "size": size}
     written: list[Path] = []
+    start = 0
 
     def write(piece: packed_sav.Piece, target: Path) -> None:
         readstat.coded(piece.columns()).write_ipc(target)
@@ -191,7 +192,8 @@ def _decode_parts(info: FileInfo, folder: Path, names: Sequence[str], size: int)
         with ThreadPoolExecutor(2) as pool:
             waiting: deque[Future[None]] = deque()
             for piece in packed_sav.pieces(info.path, info.names, names, text, **rows):
-                written.append(folder / f"{len(written) * size}.arrow")
+                written.append(folder / f"{start}.arrow")
+                start += len(piece.codes)
                 waiting.append(pool.submit(write, piece, written[-1]))
                 if len(waiting) > 2:
                     waiting.popleft().result()
