@@ -275,7 +275,8 @@ def _routed(
     for question in questions:
         kept = []
         for condition in question.conditions:
-            _check_condition(condition, question, by_id, request)
+            if condition.options is None:  # conditions on own answers are checked with the order (`in_order`)
+                _check_condition(condition, question, by_id, request)
             other = by_id.get(condition.name)
             if other is None or other.id in own_ids:
                 kept.append(condition)
