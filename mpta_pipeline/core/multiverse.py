@@ -304,6 +304,14 @@ def variant_name(base: str, levels: Mapping[str, Any]) -> str:
     return VARIANT.join([base, *(f"{factor}-{_text(level)}" for factor, level in levels.items())])
 
 
+def task_variant_name(task: str, levels: Mapping[str, Any]) -> str:
+    """Name of a task at levels of prompts. Without any, it is still another task than the study's own.
+
+    A multiverse that varies only how models are run asks the task as it is, under conditions of its own.
+    """
+    return variant_name(task, levels) if levels else f"{task}{VARIANT}as_given"
+
+
 def _text(level: Level) -> str:
     return f"{level:g}" if isinstance(level, float) else str(level)
 

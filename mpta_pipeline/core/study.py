@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from mpta_pipeline.core.configuration import StrictModel, config_dir, read_yaml, validated
 from mpta_pipeline.core.errors import ConfigError
-from mpta_pipeline.core.multiverse import Level, Multiverse, prompt_levels, variant_name
+from mpta_pipeline.core.multiverse import Level, Multiverse, prompt_levels, task_variant_name
 from mpta_pipeline.core.unknown_names import unknown_name
 from mpta_pipeline.core.vocabulary import CONDITIONS, DOMAINS, Condition, Domain, Elicitation, Framing, Style
 
@@ -332,7 +332,7 @@ class Study(StrictModel):
                 )
             for levels in self.multiverse.configurations:
                 variant = self._variant(task, self.multiverse, prompt_levels(levels))
-                variants[variant_name(task, variant.levels)] = variant
+                variants[task_variant_name(task, variant.levels)] = variant
         return self.model_copy(update={"tasks": self.tasks | variants})
 
     def _variant(self, task: str, multiverse: Multiverse, levels: dict[str, Level]) -> TaskVariant:

@@ -105,7 +105,9 @@ def items_by_arm(items: pl.DataFrame, arms: Mapping[str, Arm], task: str) -> lis
     texts = ["context", "question", "options"]
     for name in next(iter(arms.values())).fields:
         mark = "{{" + name + "}}"
-        if not any(mark in str(text) for column in texts for text in items[column].explode().drop_nulls()):
+        if items.height and not any(
+            mark in str(text) for column in texts for text in items[column].explode().drop_nulls()
+        ):
             raise TaskError(
                 "The arms of the experiment give a text to a field that no question has",
                 variable=f"tasks.{task}.arms.*.fields",

@@ -28,12 +28,14 @@ TEMPLATE = """\
   <tbody>
   {% for r in rows %}
   <tr><th scope="row">{{ labels.model(r.model) }}</th><td>{{ labels.task(r.task) }} · {{ labels.survey(r.survey) }}</td><td>{{ words.condition(r.condition) }}</td><td class="n">{{ words.count(r.conversations) }}</td>
-    <td class="n">{{ words.count(r.stopped) }}{% if r.stopped %} <span class="sub">after {{ r.after }} questions (median)</span>{% endif %}</td><td class="n">{{ "%.1f" | format(r.questions) }}</td>
+    <td class="n">{{ words.count(r.stopped) }}{% if r.stopped %} <span class="sub">after {{ r.after }} answers (median)</span>{% endif %}</td><td class="n">{{ "%.1f" | format(r.questions) }}</td>
     <td class="ci">{{ effect(r.effects.get("carry_over")) }}</td><td class="ci">{{ effect(r.effects.get("turn_shift")) }}</td><td>{% for e in r.effects.values() %}{{ id(e) }} {% endfor %}</td></tr>
   {% endfor %}
   </tbody>
 </table>
 </div>
+{% for line in unfinished %}<p>{{ line }}</p>
+{% endfor %}
 {% if not measured %}<p>No order effect is shown: fewer than three ordinal questions have a random order. <code>randomize: [questions]</code> in the task's options puts the
   questions of each block in an order of their own for each person.</p>{% endif %}
 """
@@ -57,7 +59,21 @@ def data(report: Report) -> Mapping[str, Any] | None:
     rows.sort(key=lambda row: [rank.get(row[name], len(rank)) for name, rank in zip(key, ranks, strict=True)])
     lead = [row for row in rows if row["condition"] == (report.conditions[0] if report.conditions else "")]
     said = [line for row in lead for line in _sentences(row, report)]
-    return {"rows": rows, "said": said, "measured": bool(effects)}
+    return {"rows": rows, "said": said, "measured": bool(effects), "unfinished": _unfinished(report)}
+
+
+def _unfinished(report: Report) -> list[str]:
+    """What the conversations of each model and task did not reach."""
+    lines = []
+    for key, notes in sorted(report.records.get("responses", {}).items()):
+        model, _, task = key.rpartition("|")
+        if left := int(notes.get("not_reached", 0)):
+            who = f"{report.labels.model(model)}, {report.labels.task(task)}"
+            lines.append(
+                f"{who}: up to {phrases.count(left)} questions were not reached, because one before them has no response. "
+                "`mpta run` goes on where a run stopped; with `--retry-errors`, also after requests that failed."
+            )
+    return lines
 
 
 def _sentences(row: Mapping[str, Any], report: Report) -> list[str]:
