@@ -7,7 +7,7 @@ import polars as pl
 
 POCKET = "pocket"
 MIN_CLUSTERS_TO_SPLIT = 8
-"""With fewer batteries of questions, half of them are too few for an error, and pockets are searched in half the people."""
+"""With fewer batteries of questions, half of them are too few for an error: pockets are sought in half the people."""
 _CELL = ["task", "survey", "what", "dimensions", "subgroup"]
 
 

@@ -42,9 +42,12 @@ def test_where_no_task_could_find_anything_the_section_says_why():
     more = _power("weak", 0.3) | {"people": 4.0}
     page = _page([_power("weak", 0.3) | {"detectable": None}, more, _power("hopeless", 1.4)])
     assert "No task of this study would find even a difference of 100 points." in page
-    assert "weak · gss (9 people, 9 batteries); with 4 times the people, a subgroup gap of 30.0 points" in page
+    assert (
+        "weak · gss (9 people, 9 batteries; with 4 times the people, a subgroup gap of 30.0 points would be found)"
+        in page
+    )
     assert "hopeless · gss (9 people, 9 batteries)" in page
-    assert "computed from its panel and questions" in page and "would not be found for" not in page
+    assert "computed from its panel and questions" in page and "would not be found for:" not in page
 
 
 def test_more_questions_that_find_less_are_explained():

@@ -18,7 +18,7 @@ from mpta_pipeline.report.section import Section
 TEMPLATE = """\
 <p>The smallest differences that this design finds with 80 % power, computed from its panel and questions, not from any answer. It assumes that 60 % of the answers are right, 50 % without a persona; <code>mpta power</code> takes other assumptions.
   More people help until the questions set the limit, and the other way round.</p>
-{% if none %}<p>{{ none }}</p>
+{% if why_none %}<p>{{ why_none }}</p>
 <ul class="lookedfor">{% for line in nothing %}<li>{{ line }}</li>
 {% endfor %}</ul>{% endif %}
 {% for c in curves %}
@@ -42,7 +42,7 @@ TEMPLATE = """\
 </details>
 </figure>
 {% endfor %}
-{% if nothing and not none %}<p>Even a difference of 100 points would not be found for: {{ nothing|join("; ") }}.</p>{% endif %}
+{% if nothing and not why_none %}<p>Even a difference of 100 points would not be found for: {{ nothing|join("; ") }}.</p>{% endif %}
 {% for line in why %}<p>{{ line }}</p>
 {% endfor %}
 {% if more %}<p>The curves of {{ more }} more are in the warehouse, table <code>power</code>.</p>{% endif %}
@@ -81,7 +81,7 @@ def data(report: Report) -> Mapping[str, Any] | None:
         "curves": made[:SHOWN],
         "points": points,
         "nothing": nothing,
-        "none": "" if made else _NONE,
+        "why_none": "" if made else _NONE,
         "more": max(len(made) - SHOWN, 0),
         "why": why_more_finds_less(frame) if made else [],
     }
@@ -108,7 +108,8 @@ def _nothing(where: str, power: pl.DataFrame) -> str:
         for name, what in (("people", "people"), ("questions", "questions"))
         if first[name] != 1
     ]
-    return f"{where} ({size}); with {' and '.join(more)}, {_A[first['what']]} of {points(first['detectable'])} points"
+    found = f"{_A[first['what']]} of {points(first['detectable'])} points"
+    return f"{where} ({size}; with {' and '.join(more)}, {found} would be found)"
 
 
 _A = {
