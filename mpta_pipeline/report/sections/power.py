@@ -99,7 +99,7 @@ def _nothing(where: str, power: pl.DataFrame) -> str:
     whole = power.filter(people=1, questions=1).sort("n_personas", descending=True).row(0, named=True)
     people, batteries = phrases.count(whole["n_personas"]), whole["n_clusters"]
     size = f"{people} {'person' if whole['n_personas'] == 1 else 'people'}, {batteries} batter{'y' if batteries == 1 else 'ies'}"
-    could = power.filter(pl.col("detectable") <= 1).with_columns((pl.col("people") * pl.col("questions")).alias("cost"))
+    could = power.filter(pl.col("detectable") <= 1, pl.col("people") >= 1).with_columns((pl.col("people") * pl.col("questions")).alias("cost"))
     if could.is_empty():
         return f"{where} ({size})"
     first = could.sort("cost", "people", "detectable").row(0, named=True)
@@ -109,6 +109,8 @@ def _nothing(where: str, power: pl.DataFrame) -> str:
         if first[name] != 1
     ]
     found = f"{_A[first['what']]} of {points(first['detectable'])} points"
+    if not more:
+        return f"{where} ({size}; at best, {found} would be found)"
     return f"{where} ({size}; with {' and '.join(more)}, {found} would be found)"
 
 
