@@ -99,7 +99,9 @@ def _nothing(where: str, power: pl.DataFrame) -> str:
     whole = power.filter(people=1, questions=1).sort("n_personas", descending=True).row(0, named=True)
     people, batteries = phrases.count(whole["n_personas"]), whole["n_clusters"]
     size = f"{people} {'person' if whole['n_personas'] == 1 else 'people'}, {batteries} batter{'y' if batteries == 1 else 'ies'}"
-    could = power.filter(pl.col("detectable") <= 1, pl.col("people") >= 1).with_columns((pl.col("people") * pl.col("questions")).alias("cost"))
+    could = power.filter(pl.col("detectable") <= 1, pl.col("people") >= 1).with_columns(
+        (pl.col("people") * pl.col("questions")).alias("cost")
+    )
     if could.is_empty():
         return f"{where} ({size})"
     first = could.sort("cost", "people", "detectable").row(0, named=True)
@@ -149,11 +151,13 @@ def _curves(report: Report, task: str, survey: str, rows: Sequence[dict[str, Any
         group = report.labels.subgroup(now["dimensions"], now["subgroup"])
         of = "" if group == "everyone" else f" of {group} ({phrases.count(now['n_personas'])} people)"
         more = "; ".join(
-            f"{points(by[key]['detectable'])} with {name}"
+            f"{_told(by[key]['detectable'])} with {name}"
             for key, name in (((4.0, 1.0), "four times the people"), ((1.0, 4.0), "four times the questions"))
             if key in by
         )
-        said.append(f"{phrases.opening(what)}{of}: {points(now['detectable'])} points; {more}.")
+        first = _told(now["detectable"])
+        unit = "" if first == _NOT_FOUND else f" point{'' if first == '1.0' else 's'}"
+        said.append(f"{phrases.opening(what)}{of}: {first}{unit}; {more}.")
     shown = [row for row in rows if row["detectable"] is not None and row["detectable"] <= 1]
     return Curves(
         f"Smallest differences found, in points: {where}",
@@ -161,6 +165,14 @@ def _curves(report: Report, task: str, survey: str, rows: Sequence[dict[str, Any
         _drawn(shown),
         [(row, report.labels.subgroup(row["dimensions"], row["subgroup"])) for row in rows],
     )
+
+
+_NOT_FOUND = "none is found"
+
+
+def _told(value: float | None) -> str:
+    """A difference in points for a sentence."""
+    return _NOT_FOUND if points(value) == phrases.NOTHING else points(value)
 
 
 def points(value: float | None) -> str:
