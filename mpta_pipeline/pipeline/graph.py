@@ -530,7 +530,7 @@ _DECLARED = (
             "options_differ": Check("No prompt shows the same option twice"),
         },
         carried={
-            "items": "task item_id cluster_id options",
+            "items": "task item_id cluster_id options asked_after",
             "personas": "survey wave data_use",
             "panel": "respondent_id weight",
         },
@@ -541,6 +541,7 @@ _DECLARED = (
             "user": "items.context items.question items.options",
             "gold_idx": "items.gold_idx items.column",
             "masked": "items.column items.reveals",
+            **_columns("turn shuffled_with", "items.sequence"),
         },
     ),
     StoredTable(
@@ -583,7 +584,7 @@ _DECLARED = (
         "response is kept.",
         carried={"prompts": "task prompt_id"},
         derived={
-            "request_hash": f"prompts.content_hash {_SENT}",
+            "request_hash": f"prompts.content_hash prompts.conversation prompts.turn {_SENT}",
             "text": _SENT,
             "thought": _SENT,
             **_columns("option_logprobs letter_share", f"{_SENT} prompts.options"),
@@ -604,7 +605,7 @@ _DECLARED = (
         carried={
             "responses": "model task prompt_id request_hash",
             "prompts": "condition survey wave respondent_id item_id cluster_id style framing paraphrase_id repeat_id "
-            "elicitation order_id gold_idx gold_pos weight arm treated",
+            "elicitation order_id gold_idx gold_pos weight arm treated conversation turn shuffled_with",
             "items": "kind category ordinal scoring answer_set",
         },
         derived={

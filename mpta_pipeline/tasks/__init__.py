@@ -2,7 +2,7 @@
 
 from mpta_pipeline.tasks.arms import draw_ids, drawn, drawn_from
 from mpta_pipeline.tasks.batteries import listed
-from mpta_pipeline.tasks.item_gaps import Gap, Gaps
+from mpta_pipeline.tasks.item_gaps import Gap, Gaps, NoItemsError
 from mpta_pipeline.tasks.items import build_gold, build_items, check_item_files, completed, item_file_version
 from mpta_pipeline.tasks.kind_registry import KindRegistry, kind_of, task_kinds
 from mpta_pipeline.tasks.known_truth import with_known_truth
@@ -22,13 +22,17 @@ from mpta_pipeline.tasks.prompt_checks import (
 from mpta_pipeline.tasks.prompts import PromptPlan, build_prompts, count_requests, plan_prompts
 from mpta_pipeline.tasks.scoring import parse_replies, score
 from mpta_pipeline.tasks.task_kind import TaskKind
+from mpta_pipeline.tasks.turns import Conversations, are_turns
 
 __all__ = [
+    "Conversations",
     "Gap",
     "Gaps",
     "KindRegistry",
+    "NoItemsError",
     "PromptPlan",
     "TaskKind",
+    "are_turns",
     "arm_answers",
     "build_gold",
     "build_items",

@@ -133,6 +133,17 @@ SCORES = Table(
             le=1,
             optional=True,
         ),
+        Column(
+            "conversation", pl.String, "Conversation, as in prompts; null without one", nullable=True, optional=True
+        ),
+        Column("turn", pl.Int64, "Place of the question in the conversation, from 1", nullable=True, optional=True),
+        Column(
+            "shuffled_with",
+            pl.String,
+            "Questions whose order in the conversation is drawn together; null if the question's place is fixed",
+            nullable=True,
+            optional=True,
+        ),
         Column("arm", pl.String, "Arm of the experiment; null without one", nullable=True, optional=True),
         Column(
             "treated",
