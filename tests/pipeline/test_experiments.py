@@ -93,7 +93,7 @@ def test_a_study_with_experiments_is_asked_estimated_and_shown(study):
     page = (study.data / "report.html").read_text(encoding="utf-8")
     for text in (
         "Beside people's own effects",
-        "can be compared with those on the survey's people",
+        "can be compared with those on the survey",
         "“crime” against “plain”: an effect on",
         "Marginal mean",
         "What the models answered to 6 questions",
