@@ -208,6 +208,14 @@ def _add_by_arm(result: Result, deployment: Deployment, prompted: Sequence[str])
     title = "Requests per model, by arm; the control of a task comes first"
     title += "; people: the survey's own, who were in the arm themselves" if own else ""
     result.table("by_arm", rows, title=title, shown=shown)
+    for task in experiments:
+        asked = {row["arm"] for row in rows if row["task"] == task}
+        if missing := [arm for arm in deployment.study.tasks[task].arms if arm not in asked]:
+            result.warning(
+                f"no persona is in the arm {', '.join(missing)}: enlarge the panel (panel.size), or ask each persona "
+                "in every arm (arm_design: every)",
+                subject=task,
+            )
 
 
 def _people_by_arm(deployment: Deployment, tasks: Sequence[str]) -> dict[tuple[str, str], int]:
