@@ -30,6 +30,7 @@ from mpta_pipeline.metrics.estimators.nonlinear import nonlinear_estimates, weig
 from mpta_pipeline.metrics.metric import METRICS, Metric, applicable_to
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.answers import Answers, gather
+from mpta_pipeline.metrics.samples.compact import CompactFrame
 from mpta_pipeline.metrics.samples.published_polls import polls_of
 from mpta_pipeline.metrics.samples.survey_answers import REFERENCE, Block, View, blocks, cut_rows, group_guesses
 from mpta_pipeline.metrics.statistics import equivalence, multiplicity
@@ -218,7 +219,7 @@ def _references(block: Block, chosen: Mapping[str, Metric]) -> dict[str, Floats]
     without = block.condition(REFERENCE)
     if not without.any():
         return {}
-    frame, pair, n = block.frame.filter(pl.Series(without)), block.pair[without], int(block.pair.max(initial=0)) + 1
+    frame, pair, n = block.frame.rows(without), block.pair[without], int(block.pair.max(initial=0)) + 1
     found = {}
     for name, metric in chosen.items():
         if metric.value is not None and metric.paired:
@@ -415,7 +416,7 @@ def _corrected(estimates: pl.DataFrame, rules: EstimateRules) -> pl.DataFrame:
     )
 
 
-def _releases(units: pl.DataFrame, releases: pl.DataFrame | None) -> pl.DataFrame:
+def _releases(units: pl.DataFrame | CompactFrame, releases: pl.DataFrame | None) -> pl.DataFrame:
     """Collect the releases of the waves behind each survey's estimates."""
     used = units.select("survey", "wave").unique()
     known = pl.DataFrame(schema={"wave": pl.String, "release_id": pl.String}) if releases is None else releases

@@ -38,7 +38,7 @@ def _features(units: Units, *, ranked: bool) -> Features:
     used = (frame.get_column("ordinal") & (frame.get_column("n_ok") > 0)).to_numpy()
     if "own_idx" in frame.columns:
         used &= frame.get_column("own_idx").is_not_null().to_numpy()
-    names = frame.filter(pl.Series(used)).get_column("item_id").unique().sort().to_list()
+    names = frame.get_column("item_id").filter(pl.Series(used)).unique().sort().to_list()
     if not names or ENTRY in frame.columns:
         return sparse.csr_matrix((frame.height, 1))
     rows = np.flatnonzero(used)

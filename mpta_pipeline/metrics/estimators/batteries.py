@@ -75,7 +75,11 @@ def battery_estimates(view: View) -> dict[str, pl.DataFrame]:
     block = view.block
     if view.cut.dimension != g.ALL or block.people.empty or block.polls is not None:
         return {}
-    frame = block.frame.with_columns(
+    columns = (
+        *("respondent_id", "item_id", "cluster_id", "k_options", "ordinal"),
+        *("n_ok", "n_orders", "gold_idx", "own_idx"),
+    )
+    frame = block.frame.select(*columns).with_columns(
         pl.Series("place", (block.units.answer * np.arange(block.units.answer.shape[1])).sum(axis=1)),
         pl.Series("w", block.weight),
     ).filter(pl.col("ordinal") & (pl.col("n_ok") > 0) & (pl.col("w") > 0) & pl.col("own_idx").is_not_null())

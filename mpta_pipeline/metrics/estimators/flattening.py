@@ -593,7 +593,8 @@ def structure_estimates(view: View) -> dict[str, pl.DataFrame]:
     block = view.block
     if view.cut.dimension != g.ALL or block.people.empty or block.polls is not None:
         return {}
-    frame = block.frame.with_columns(
+    columns = ("respondent_id", "item_id", "ordinal", "n_ok", "n_orders", "gold_idx")
+    frame = block.frame.select(*columns).with_columns(
         pl.Series("here", (view.cut.codes >= 0) & (block.weight > 0)),
         pl.Series("w", block.weight),
         pl.Series("hash", block.person_hashes[0]),

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from mpta_pipeline.metrics.metric import Metric
+from mpta_pipeline.metrics.samples.compact import CompactFrame
 from mpta_pipeline.metrics.samples.survey_answers import Block, View, stacked
 from mpta_pipeline.metrics.statistics import equivalence, shrinkage
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, ratio, sums
@@ -41,7 +42,7 @@ def of_group(expression: pl.Expr) -> bool:
     return any(name.startswith("group_") for name in expression.meta.root_names())
 
 
-def evaluate(frame: pl.DataFrame, metric: Metric, *, baselines: bool = True) -> Values:
+def evaluate(frame: pl.DataFrame | CompactFrame, metric: Metric, *, baselines: bool = True) -> Values:
     """Evaluate a metric over the rows, without group baselines."""
     assert metric.value is not None
     chosen = {name: e for name, e in metric.baselines.items() if baselines and not of_group(e)}

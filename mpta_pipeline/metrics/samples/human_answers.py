@@ -107,13 +107,18 @@ class People:
                 out[:, column] = np.where(given >= 0, given, np.nan)
         return out
 
-    def own(self, respondent_ids: pl.Series, item: Ints) -> list[pl.Series]:
-        """Own answer of each row's person to the row's item (`item_codes`), and its weight; null if there is none."""
+    def person_codes(self, respondent_ids: pl.Series) -> Ints:
+        """Return the codes of persons, −1 for those who are not among them."""
+        ids = self.persons.get_column("respondent_id").to_list()
+        if not ids:
+            return np.full(len(respondent_ids), -1, dtype=np.int64)
+        return respondent_ids.cast(pl.Enum(ids), strict=False).to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
+
+    def own(self, codes: Ints, item: Ints) -> list[pl.Series]:
+        """Own answer of each row's person (`person_codes`) to the row's item (`item_codes`), and its weight, or null."""
         if self.empty:
             nothing = pl.Series([None]).new_from_index(0, len(item))
             return [nothing.cast(pl.Int64).alias("own_idx"), nothing.cast(pl.Float64).alias("own_weight")]
-        ids = self.persons.get_column("respondent_id").to_list()
-        codes = respondent_ids.cast(pl.Enum(ids), strict=False).to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
         known = np.flatnonzero((codes >= 0) & (item >= 0))
         given = np.full(len(item), _NOT_ASKED)
         weight = np.full(len(item), np.nan)

@@ -40,6 +40,21 @@ def dense(values: pl.Series) -> NDArray[np.int64]:
     return values.cast(pl.Enum(names)).to_physical().cast(pl.Int64).to_numpy() if names else np.zeros(0, dtype=np.int64)
 
 
+def numbered(keys: Ints, size: int) -> tuple[Ints, Ints]:
+    """Number keys below `size` by their rank among the distinct ones, and return these: `np.unique` with its inverse.
+
+    Without sorting, if the keys could be marked in a table that is not much longer than they are many.
+    """
+    if size <= 32 * len(keys):
+        present = np.zeros(size, dtype=bool)
+        present[keys] = True
+        number = np.cumsum(present, dtype=np.int64)
+        number -= 1
+        return number[keys], np.flatnonzero(present)
+    unique, code = np.unique(keys, return_inverse=True)
+    return np.asarray(code, dtype=np.int64), unique
+
+
 def difference_of_ratios(totals: Floats) -> Floats:
     """First ratio minus second, from two pairs of numerator and denominator on the last axis."""
     return ratio(totals[..., 0], totals[..., 1]) - ratio(totals[..., 2], totals[..., 3])

@@ -78,6 +78,13 @@ class Replicates:
         self._cluster_hash = hash_ids(cluster, key=f"cluster|{seed}")
         self._replicates = replicates
 
+    @classmethod
+    def of_hashes(cls, persona: Hashes, cluster: Hashes, *, replicates: int) -> Replicates:
+        """The same weights, from the hashes of each row's persona and item cluster (`hash_ids`)."""
+        made = cls.__new__(cls)
+        made._persona_hash, made._cluster_hash, made._replicates = persona, cluster, replicates
+        return made
+
     @cached_property
     def persona(self) -> Levels:
         """Weights by persona."""
