@@ -10,10 +10,9 @@ import polars as pl
 
 from mpta_pipeline.metrics.estimators.means import THIS_ITEM
 from mpta_pipeline.metrics.samples import groups as g
-from mpta_pipeline.metrics.samples.human_answers import People
-from mpta_pipeline.metrics.samples.survey_answers import View
+from mpta_pipeline.metrics.samples.survey_answers import Block, View
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, dense, distinct, sums
-from mpta_pipeline.metrics.statistics.bootstrap import Hashes, mix
+from mpta_pipeline.metrics.statistics.bootstrap import mix
 from mpta_pipeline.metrics.statistics.clustered import t_quantile
 from mpta_pipeline.metrics.statistics.intervals import fieller, meaningless_words
 from mpta_pipeline.metrics.statistics.jackknife import GROUPS, LeftOut, TwoWay, two_way
@@ -74,76 +73,49 @@ def epsilon_parts(means: Floats, variances: Floats, n: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class _Model:
-    """Answers of the model: cell (slice × item), person, cluster, weight and share of each option."""
+    """Answers of the model: row of the block, cell (slice × item), weight and share of each option."""
 
+    block: Block
+    row: Ints
     cell: Ints
-    person: Hashes
-    cluster: Hashes
     weight: Floats
     share: Floats
 
     def counts(self, kind: str | None, groups: int, cells: int) -> tuple[Floats, Floats]:
-        """Sum (options × groups × cells) weights and (groups × cells) squared weights; see `_groups_of`."""
+        """Sum (options × groups × cells) weights and (groups × cells) squared weights (`Block.random_groups`)."""
         place = self.cell
         if kind is not None:
-            place = _groups_of(kind, self.person, self.cluster, groups) * cells + self.cell
+            place = self.block.random_groups(kind, groups)[0][self.row].astype(np.int64) * cells + self.cell
         counted = np.stack([sums(place, self.weight * column, groups * cells) for column in self.share.T])
         return counted.reshape(-1, groups, cells), sums(place, self.weight**2, groups * cells).reshape(groups, cells)
 
 
-def _groups_of(kind: str, person: Hashes, cluster: Hashes, groups: int) -> Ints:
-    """The jackknife group of each answer, by its person or by its crossing of person and item cluster."""
-    key = mix(person) if kind == "person" else mix(person ^ mix(cluster))
-    return (key % np.uint64(groups)).astype(np.int64)
-
-
 @dataclass(frozen=True)
 class _Human:
-    """Answers of people, counted item by item.
+    """Answers of the survey's people in the cells of a view.
 
     Attributes:
-        people: The people.
-        slot: Slice of each person; −1 for none.
-        code: Cell of each slice and item; −1 for none.
-        person: Hash of each person.
-        cluster: Hash of each item's cluster.
+        view: The view.
+        kept: Slice × item of each cell.
         width: Number of options to count.
     """
 
-    people: People
-    slot: Ints
-    code: Ints
-    person: Hashes
-    cluster: Hashes
+    view: View
+    kept: Ints
     width: int
 
-    def counts(self, kinds: dict[str | None, int], cells: int) -> dict[str | None, tuple[Floats, Floats]]:
-        """As `_Model.counts`, for each kind of groups and their number."""
-        out = {
-            kind: (np.zeros((self.width, groups, cells)), np.zeros((groups, cells))) for kind, groups in kinds.items()
-        }
-        for items in self.people.parts():
-            rows = self.people.rows(items)
-            slot = self.slot[rows.person]
-            code = np.where(slot >= 0, self.code[np.maximum(slot, 0), rows.item], -1)
-            kept = np.flatnonzero((code >= 0) & (rows.weight > 0))
-            if not len(kept):
-                continue
-            # Every cell belongs to one item, so that a part of the items has cells of its own.
-            own, cell = np.unique(code[kept], return_inverse=True)
-            person, item, option = (v[kept] for v in (rows.person, rows.item, rows.option))
-            weight = rows.weight[kept]
-            for kind, groups in kinds.items():
-                place: Ints = cell
-                if kind is not None:
-                    place = _groups_of(kind, self.person[person], self.cluster[item], groups) * len(own) + cell
-                size = groups * len(own)
-                counted, squared = out[kind]
-                counted[:, :, own] = sums(option * size + place, weight, self.width * size).reshape(
-                    self.width, groups, -1
-                )
-                squared[:, own] = sums(place, weight**2, size).reshape(groups, -1)
-        return out
+    def counts(self, kind: str | None, groups: int) -> tuple[Floats, Floats]:
+        """As `_Model.counts`."""
+        people, cut = self.view.block.people, self.view.cut
+        if kind is None:
+            counted = people.counts(cut.dimension, cut.labels)[None]
+            squared = people.counts(cut.dimension, cut.labels, squared=True).sum(axis=2)[None]
+        else:
+            group = self.view.block.random_groups(kind, groups)[1]
+            counted, squared = people.counts_by_group(cut.dimension, cut.labels, group, groups)
+        out = np.zeros((self.width, groups, len(self.kept)))
+        out[: people.width] = np.moveaxis(counted.reshape(groups, -1, people.width)[:, self.kept], 2, 0)
+        return out, squared.reshape(groups, -1)[:, self.kept]
 
 
 @dataclass(frozen=True)
@@ -169,10 +141,7 @@ def _sides(view: View) -> tuple[_Cells, _Model, _Human] | None:
     n_items = len(people.items)
     width = max(people.width, block.units.answer.shape[1])
     used = np.flatnonzero(block.compared & (view.cut.codes >= 0))
-    facts = block.matched_items
-    clusters = facts.get_column("cluster_id").fill_null("")
-    of_cluster = block.cluster_hashes
-    of_row, of_person = block.person_hashes
+    clusters = block.matched_items.get_column("cluster_id").fill_null("")
     place = view.cut.codes[used] * n_items + block.people_item[used]
     size = view.n * n_items
     counts = people.counts(view.cut.dimension, view.cut.labels).sum(axis=2).ravel()
@@ -181,15 +150,12 @@ def _sides(view: View) -> tuple[_Cells, _Model, _Human] | None:
         return None
     code = np.full(size, -1)
     code[kept] = np.arange(len(kept))
-    used = used[code[place] >= 0]
+    inside = code[place] >= 0
+    used, place = used[inside], place[inside]
     own = np.zeros((len(used), width))
     own[:, : block.units.answer.shape[1]] = block.units.answer[used]
-    item = block.people_item[used]
-    model = _Model(code[view.cut.codes[used] * n_items + item], of_row[used], of_cluster[item], block.weight[used], own)
-    cut = people.cut_persons(view.cut.dimension)
-    places = {name: i for i, name in enumerate(view.cut.labels)}
-    of_label = np.array([*(places.get(name, -1) for name in cut.labels), -1])
-    human = _Human(people, of_label[cut.codes], code.reshape(view.n, n_items), of_person, of_cluster, width)
+    model = _Model(block, used, code[place], block.weight[used], own)
+    human = _Human(view, kept, width)
     of_options = block.option_places(width)
     known = np.isfinite(of_options)
     top = np.where(known.sum(axis=1) > 1, np.where(known, of_options, -np.inf).max(axis=1), np.nan)
@@ -277,12 +243,11 @@ def spread_estimates(view: View) -> dict[str, pl.DataFrame]:
     cells, model, human = found
     n_cells, width = len(cells.slice), model.share.shape[1]
     groups = int(np.clip(MOST_COUNTS // (n_cells * width), 10, GROUPS))
-    of_people = human.counts({None: 1, "person": groups, "cell": groups}, n_cells)
-    counts = [model.counts(None, 1, n_cells), of_people[None]]
+    counts = [model.counts(None, 1, n_cells), human.counts(None, 1)]
     model_whole, human_whole = (_moments(cells, counted[:, 0], squared[0]) for counted, squared in counts)
     left: dict[str, _Without] = {}
     for kind in ("person", "cell"):
-        parts = [model.counts(kind, groups, n_cells), of_people.pop(kind)]
+        parts = [model.counts(kind, groups, n_cells), human.counts(kind, groups)]
         model_left, human_left = (
             # Rounding errors may be negative.
             _moments(cells, np.maximum(w - c, 0.0), np.maximum(w2 - c2, 0.0))

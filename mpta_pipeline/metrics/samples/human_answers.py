@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,6 +18,8 @@ from mpta_pipeline.metrics.statistics.linearization import Design, design_of
 
 # Answers that are looked at together: their arrays take about 100 MB.
 MOST_ROWS = 1_000_000
+# Counts of people's answers by random group that are kept, in bytes.
+MOST_REMEMBERED = 256_000_000
 _NOT_ASKED = -1
 
 
@@ -42,6 +45,7 @@ class People:
         items: Item ids, sorted; item codes are positions in it.
         width: Largest number of options of any item.
         counted_once: Every answer has weight 1.
+        remembered: What is computed from these answers whatever the weights, by a name of what it was computed from.
     """
 
     answers: NDArray[np.signedinteger[Any]]
@@ -52,6 +56,8 @@ class People:
     width: int
     counted_once: bool = True
     _counts: dict[tuple[str, bool], Floats] = field(default_factory=dict, repr=False)
+    _in_groups: dict[tuple[str, bytes], tuple[Floats, Floats]] = field(default_factory=dict, repr=False)
+    remembered: dict[tuple[str, bytes], NDArray[np.uint8]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def design(self) -> Design:
@@ -61,7 +67,7 @@ class People:
     def weighted(self) -> People:
         """Apply the survey's weights to the same answers. People without a weight are excluded."""
         own = np.maximum(np.nan_to_num(self.own_weight, nan=0.0), 0.0)
-        return replace(self, weight=own, counted_once=False, _counts={})
+        return replace(self, weight=own, counted_once=False, _counts={}, _in_groups={})
 
     @property
     def empty(self) -> bool:
@@ -143,6 +149,61 @@ class People:
             for counts, w in zip(made, (rows.weight, rows.weight**2), strict=False):
                 counts[:, items] = sums(place, w, (n + 1) * size).reshape(n + 1, -1, self.width)[:n]
         self._counts[dimension, False], self._counts[dimension, True] = made[0], made[-1]
+
+    def counts_by_group(
+        self, dimension: str, names: list[str], group: NDArray[np.uint8], n_groups: int
+    ) -> tuple[Floats, Floats]:
+        """Sum the weights of answers as `counts`, within random groups of persons or of single answers.
+
+        Args:
+            dimension: A dimension of people.
+            names: Its slices in order.
+            group: Group of each person, or of each item and person.
+            n_groups: Number of groups.
+
+        Returns:
+            (groups × slices × items × options) weights, and (groups × slices × items) squared weights.
+        """
+        labels = self.cut_persons(dimension).labels
+        key = (f"{dimension} {group.ndim} {n_groups}", hashlib.sha256(group.tobytes()).digest())
+        made = self._in_groups.get(key)
+        if made is None:
+            made = self._counted_by_group(dimension, group, n_groups)
+            # The same people are compared with the model's answers under each condition.
+            if sum(c.nbytes + s.nbytes for c, s in [*self._in_groups.values(), made]) <= MOST_REMEMBERED:
+                self._in_groups[key] = made
+        if names == labels:
+            return made
+        places = {name: i for i, name in enumerate(labels)}
+        known = [i for i, name in enumerate(names) if name in places]
+        out = tuple(np.zeros((n_groups, len(names), *values.shape[2:])) for values in made)
+        for values, of in zip(out, made, strict=True):
+            values[:, known] = of[:, [places[names[i]] for i in known]]
+        return out[0], out[1]
+
+    def _counted_by_group(self, dimension: str, group: NDArray[np.uint8], n_groups: int) -> tuple[Floats, Floats]:
+        cut = self.cut_persons(dimension)
+        n, n_items, width = len(cut.labels), len(self.items), self.width + 1
+        # The last slice holds persons without one, and the first option stands for no answer.
+        slot = np.where(cut.codes >= 0, cut.codes, n) * width + 1
+        of_person = slot + group.astype(np.int64) * ((n + 1) * width) if group.ndim == 1 else slot
+        counted, squared = np.zeros((n_groups, n, n_items, self.width)), np.zeros((n_groups, n, n_items))
+        size = n_groups * (n + 1) * width
+        for items in self.parts():
+            place = np.arange(items.stop - items.start)[:, None] * size + of_person
+            if group.ndim > 1:
+                place += group[items].astype(np.int64) * ((n + 1) * width)
+            place += self.answers[items]
+            shape = (items.stop - items.start, n_groups, n + 1, width)
+            weight = self.weight if self.weight.ndim == 1 else self.weight[items]
+            for power in (1, 2) if not self.counted_once else (1,):
+                of_row = None if self.counted_once else np.broadcast_to(weight**power, place.shape).ravel()
+                made = np.bincount(place.ravel(), of_row, minlength=int(np.prod(shape))).reshape(shape)[:, :, :n, 1:]
+                if power == 1:
+                    counted[:, :, items] = np.moveaxis(made, 0, 2)
+                if power == 2 or self.counted_once:
+                    squared[:, :, items] = np.moveaxis(made.sum(axis=3), 0, 2)
+        return counted, squared
 
     def item_codes(self, item_ids: pl.Series) -> Ints:
         """Return the codes of items, −1 for items that nobody answered."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from mpta_pipeline.core import row_dimensions
 from mpta_pipeline.core.study import EstimateRules
@@ -20,7 +22,7 @@ from mpta_pipeline.metrics.samples.compact import CompactFrame
 from mpta_pipeline.metrics.samples.direct_estimates import DirectEstimates
 from mpta_pipeline.metrics.samples.published_polls import ENTRY, Polls
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, numbered, ratio
-from mpta_pipeline.metrics.statistics.bootstrap import Hashes, Replicates, hash_ids
+from mpta_pipeline.metrics.statistics.bootstrap import Hashes, Replicates, hash_ids, mix
 from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
 
 REFERENCE = REFERENCE_CONDITION
@@ -131,6 +133,35 @@ class Block:
         return hash_ids(self.matched_items.get_column("cluster_id").fill_null(""), key=f"cluster|{SEED}")
 
     @cached_property
+    def _groups(self) -> dict[tuple[str, int], tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        return {}
+
+    def random_groups(self, kind: str, n: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Random groups for a jackknife, by sampled `person` or by their crossing (`cell`) with item clusters.
+
+        Returns:
+            The group of each row whose item is in `matched` (0 for others), and the groups of the survey's persons, or
+            of items and persons.
+        """
+        if (kind, n) not in self._groups:
+            of_row, of_person = self.person_hashes
+            if kind == "person":
+                made = group_of(of_row, n), group_of(of_person, n)
+            else:
+                cluster = mix(self.cluster_hashes)
+                key = (f"{kind} {n}", hashlib.sha256(cluster.tobytes()).digest())
+                if key not in self.people.remembered:
+                    known = np.empty((len(cluster), len(of_person)), dtype=np.uint8)
+                    for i, hashed in enumerate(cluster):
+                        known[i] = group_of(of_person ^ hashed, n)
+                    self.people.remembered[key] = known
+                item = self.people_item
+                of_cell = group_of(of_row ^ cluster[np.maximum(item, 0)], n) if len(cluster) else of_row.astype(np.uint8)
+                made = np.where(item >= 0, of_cell, 0).astype(np.uint8), self.people.remembered[key]
+            self._groups[kind, n] = made
+        return self._groups[kind, n]
+
+    @cached_property
     def rows(self) -> Rows:
         """Personas, their sampling units and item clusters of the rows."""
         return Rows(self.persona, self.cluster, self.unit)
@@ -201,6 +232,11 @@ class Block:
     def conditions(self) -> list[str]:
         """Conditions of the answers, sorted."""
         return [str(name) for name in self.frame.distinct("condition")]
+
+
+def group_of(hashes: Hashes, n: int) -> NDArray[np.uint8]:
+    """Draw one of at most 256 groups for each hash."""
+    return np.asarray(mix(hashes) % np.uint64(n), dtype=np.uint8)
 
 
 @dataclass(frozen=True)
