@@ -26,7 +26,7 @@ from mpta_pipeline.metrics.estimators.means import (
     of_group,
     values_of_pairs,
 )
-from mpta_pipeline.metrics.estimators.nonlinear import nonlinear_estimates, weighted_features
+from mpta_pipeline.metrics.estimators.nonlinear import alike, item_estimates, nonlinear_estimates, weighted_features
 from mpta_pipeline.metrics.metric import METRICS, Metric, applicable_to
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.answers import Answers, gather
@@ -34,7 +34,7 @@ from mpta_pipeline.metrics.samples.compact import CompactFrame
 from mpta_pipeline.metrics.samples.published_polls import polls_of
 from mpta_pipeline.metrics.samples.survey_answers import REFERENCE, Block, View, blocks, cut_rows, group_guesses
 from mpta_pipeline.metrics.statistics import equivalence, multiplicity
-from mpta_pipeline.metrics.statistics.arrays import Features, Floats
+from mpta_pipeline.metrics.statistics.arrays import Features, Floats, ItemFeatures
 
 # Each thread holds the totals of its dimension, so that more threads would cost more memory than they save time.
 MOST_THREADS = 4
@@ -317,7 +317,11 @@ def _other_estimates(
     view: View, accuracy: Prepared | None, features: Mapping[str, Features]
 ) -> Iterator[tuple[str, pl.DataFrame]]:
     """Compute the estimates of metrics that are not means, for one condition and one dimension."""
+    for together in alike(features):
+        yield from item_estimates(view, together)
     for name, matrix in features.items():
+        if isinstance(matrix, ItemFeatures):
+            continue
         if (part := nonlinear_estimates(view, METRICS[name], matrix)) is not None:
             yield name, part
     if accuracy is not None:

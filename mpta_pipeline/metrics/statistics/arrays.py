@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,29 @@ Floats = NDArray[np.float64]
 Reals = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ItemFeatures:
+    """Values of rows that are summed by item, for statistics of single items that are averaged over items.
+
+    Attributes:
+        row: The rows, sorted by item.
+        item: Item of each, from 0.
+        values: (rows × m) values.
+        n_items: Number of items.
+        height: Number of rows of which these are some.
+    """
+
+    row: Ints
+    item: Ints
+    values: Floats
+    n_items: int
+    height: int
+
+
 # (rows × m) values that are summed to totals: sparse if m is large and most values are 0.
-Features = Floats | sparse.csr_matrix
+Features = Floats | sparse.csr_matrix | ItemFeatures
 
 
 def sums(codes: Ints, values: Reals | Flags, n: int) -> Floats:
