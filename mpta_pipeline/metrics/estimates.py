@@ -34,7 +34,7 @@ from mpta_pipeline.metrics.samples.compact import CompactFrame
 from mpta_pipeline.metrics.samples.published_polls import polls_of
 from mpta_pipeline.metrics.samples.survey_answers import REFERENCE, Block, View, blocks, cut_rows, group_guesses
 from mpta_pipeline.metrics.statistics import equivalence, multiplicity
-from mpta_pipeline.metrics.statistics.arrays import Features, Floats, ItemFeatures
+from mpta_pipeline.metrics.statistics.arrays import MANY_ROWS, Features, Floats, ItemFeatures
 
 # Each thread holds the totals of its dimension, so that more threads would cost more memory than they save time.
 MOST_THREADS = 4
@@ -295,13 +295,14 @@ class _Guesses:
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._made: pl.DataFrame | None = None
+        self._made: pl.DataFrame | CompactFrame | None = None
 
     def of(self, metric: Metric) -> dict[str, Floats]:
         """Baseline → value of each row."""
         wanted = {name: e for name, e in metric.baselines.items() if of_group(e)}
         if wanted and self._made is None:
-            self._made = group_guesses(self._view.block, self._view.cut.dimension)
+            made = group_guesses(self._view.block, self._view.cut.dimension)
+            self._made = CompactFrame.of(made) if made.height > MANY_ROWS else made
         return {
             name: self._made.select(e.cast(pl.Float64)).to_series().fill_null(np.nan).to_numpy()
             for name, e in wanted.items()

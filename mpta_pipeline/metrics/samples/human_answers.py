@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy import sparse
 
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, sums
@@ -45,7 +46,7 @@ class People:
         items: Item ids, sorted; item codes are positions in it.
         width: Largest number of options of any item.
         counted_once: Every answer has weight 1.
-        remembered: What is computed from these answers whatever the weights, by a name of what it was computed from.
+        drawn: Random groups of the answers (`Block.random_groups`), by a name of what they were drawn from.
     """
 
     answers: NDArray[np.signedinteger[Any]]
@@ -57,7 +58,8 @@ class People:
     counted_once: bool = True
     _counts: dict[tuple[str, bool], Floats] = field(default_factory=dict, repr=False)
     _in_groups: dict[tuple[str, bytes], tuple[Floats, Floats]] = field(default_factory=dict, repr=False)
-    remembered: dict[tuple[str, bytes], NDArray[np.uint8]] = field(default_factory=dict, repr=False)
+    drawn: dict[tuple[str, bytes], NDArray[np.uint8]] = field(default_factory=dict, repr=False)
+    _by_person: list[tuple[slice, NDArray[np.int32], Ints]] = field(default_factory=list, repr=False)
 
     @cached_property
     def design(self) -> Design:
@@ -94,6 +96,37 @@ class People:
     def weights_of(self, item: Ints, person: Ints) -> Floats:
         """Weight of the answers of persons to items."""
         return np.asarray(self.weight[person] if self.weight.ndim == 1 else self.weight[item, person])
+
+    def products(self, slot: Ints, values: Floats) -> Floats:
+        """Sum values of each person's answers.
+
+        Args:
+            slot: Slice of each person.
+            values: (slices × items × options × m) values of an answer.
+
+        Returns:
+            (persons × m) sums.
+        """
+        if not self._by_person:
+            made = []
+            step = max(1, MOST_ROWS // max(len(self.items), 1))
+            for first in range(0, self.persons.height, step):
+                answers = self.answers[:, first : first + step].T
+                there = answers >= 0
+                place = np.arange(len(self.items), dtype=np.int32) * np.int32(self.width) + answers
+                ends = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
+                made.append((slice(first, first + len(answers)), place[there], ends))
+            self._by_person.extend(made)
+        out = np.zeros((self.persons.height, values.shape[3]))
+        flat = values.reshape(-1, values.shape[3])
+        index = np.int32 if len(flat) < 2**31 else np.int64
+        begin = (slot * (len(self.items) * self.width)).astype(index)
+        ones = np.ones(max((len(place) for _, place, _ in self._by_person), default=0))
+        for persons, place, ends in self._by_person:
+            row = place + np.repeat(begin[persons], np.diff(ends))
+            answers = sparse.csr_matrix((ones[: len(row)], row, ends), shape=(len(ends) - 1, len(flat)))
+            out[persons] = answers @ flat
+        return out
 
     @cached_property
     def weight_of_persons(self) -> Floats:

@@ -21,7 +21,7 @@ from mpta_pipeline.metrics.samples.balancing import Units
 from mpta_pipeline.metrics.samples.compact import CompactFrame
 from mpta_pipeline.metrics.samples.direct_estimates import DirectEstimates
 from mpta_pipeline.metrics.samples.published_polls import ENTRY, Polls
-from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, numbered, ratio
+from mpta_pipeline.metrics.statistics.arrays import MANY_ROWS, Flags, Floats, Ints, numbered, ratio
 from mpta_pipeline.metrics.statistics.bootstrap import Hashes, Replicates, hash_ids, mix
 from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
 
@@ -150,14 +150,14 @@ class Block:
             else:
                 cluster = mix(self.cluster_hashes)
                 key = (f"{kind} {n}", hashlib.sha256(cluster.tobytes()).digest())
-                if key not in self.people.remembered:
+                if key not in self.people.drawn:
                     known = np.empty((len(cluster), len(of_person)), dtype=np.uint8)
                     for i, hashed in enumerate(cluster):
                         known[i] = group_of(of_person ^ hashed, n)
-                    self.people.remembered[key] = known
+                    self.people.drawn[key] = known
                 item = self.people_item
                 of_cell = group_of(of_row ^ cluster[np.maximum(item, 0)], n) if len(cluster) else of_row.astype(np.uint8)
-                made = np.where(item >= 0, of_cell, 0).astype(np.uint8), self.people.remembered[key]
+                made = np.where(item >= 0, of_cell, 0).astype(np.uint8), self.people.drawn[key]
             self._groups[kind, n] = made
         return self._groups[kind, n]
 
@@ -265,20 +265,20 @@ class View:
 
     @cached_property
     def _items(self) -> Distinct:
-        return Distinct(self.cut.codes, self.block.item, self.n)
+        return Distinct(self.cut, self.block.item)
 
     @cached_property
     def _personas(self) -> Distinct:
-        return Distinct(self.cut.codes, self.block.persona, self.n)
+        return Distinct(self.cut, self.block.persona)
 
     @cached_property
     def _units(self) -> Distinct:
         unit = self.block.unit
-        return self._personas if unit is None else Distinct(self.cut.codes, unit, self.n)
+        return self._personas if unit is None else Distinct(self.cut, unit)
 
     @cached_property
     def _clusters(self) -> Distinct:
-        return Distinct(self.cut.codes, self.block.cluster, self.n)
+        return Distinct(self.cut, self.block.cluster)
 
     @cached_property
     def _known_sizes(self) -> dict[bytes, dict[str, Ints | Floats]]:
@@ -291,7 +291,7 @@ class View:
         `even_personas` is Kish's effective number of personas, by the personas' own weights, regardless of how many
         answers each gave.
         """
-        if (rows := used.tobytes()) not in self._known_sizes:
+        if (rows := np.packbits(used).tobytes()) not in self._known_sizes:
             self._known_sizes[rows] = {
                 "n_answers": np.rint(self.slices.sum(np.where(used, self.block.orders, 0.0))).astype(np.int64),
                 "n_personas": self._personas.count(used),
@@ -349,12 +349,24 @@ def stacked(base: Mapping[str, Any], parts: Mapping[str, Mapping[str, Floats | l
 class Distinct:
     """Counts distinct codes by slice."""
 
-    def __init__(self, slices: Ints, codes: Ints, n: int) -> None:
+    def __init__(self, cut: g.Cut, codes: Ints) -> None:
+        self._cut, self._codes, self._n = cut, codes, len(cut.labels)
         self._width = int(codes.max(initial=0)) + 1
+        self._kept: NDArray[np.signedinteger[Any]] | None = None
+
+    @property
+    def _place(self) -> NDArray[np.signedinteger[Any]]:
+        if self._kept is not None:
+            return self._kept
+        slices = self._cut.codes
         # One of these exists per view and kind of code, and half the width is enough.
-        narrow = np.int32 if (n + 1) * self._width < 2**31 else np.int64
-        self._place = (np.where(slices >= 0, slices, n) * self._width + codes).astype(narrow)
-        self._n = n
+        narrow = np.int32 if (self._n + 1) * self._width < 2**31 else np.int64
+        made: NDArray[np.signedinteger[Any]] = (
+            np.where(slices >= 0, slices, self._n) * self._width + self._codes
+        ).astype(narrow)
+        if len(made) <= MANY_ROWS:
+            self._kept = made
+        return made
 
     def count(self, used: Flags) -> Ints:
         """Count the distinct codes of each slice among the rows used."""

@@ -62,6 +62,17 @@ def dense(values: pl.Series) -> NDArray[np.int64]:
     return values.cast(pl.Enum(names)).to_physical().cast(pl.Int64).to_numpy() if names else np.zeros(0, dtype=np.int64)
 
 
+# Codes of more rows than this are kept in as few bytes as possible. Of fewer, time counts more than memory.
+MANY_ROWS = 1_000_000
+
+
+def narrow(codes: Ints, most: int) -> NDArray[np.signedinteger[Any]]:
+    """Keep codes from −1 to `most` in few bytes, if they are many."""
+    if len(codes) <= MANY_ROWS:
+        return codes
+    return codes.astype(np.int8 if most < 2**7 else np.int16 if most < 2**15 else np.int32)
+
+
 def numbered(keys: Ints, size: int) -> tuple[Ints, Ints]:
     """Number keys below `size` by their rank among the distinct ones, and return these: `np.unique` with its inverse.
 

@@ -24,7 +24,7 @@ from functools import cached_property
 import numpy as np
 from scipy import special
 
-from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, sums
+from mpta_pipeline.metrics.statistics.arrays import MANY_ROWS, Flags, Floats, Ints, narrow, sums
 from mpta_pipeline.metrics.statistics.sums import Exact, PersonaSums, Sums, exact_parts
 
 
@@ -97,9 +97,9 @@ class Rows:
         n_persona: int | None = None,
         n_item: int | None = None,
     ) -> None:
-        self.persona = persona.astype(np.int64)
-        self.item = item.astype(np.int64)
-        self.unit = unit if unit is None else unit.astype(np.int64)
+        self.persona = persona.astype(np.int64, copy=False)
+        self.item = item.astype(np.int64, copy=False)
+        self.unit = unit if unit is None else unit.astype(np.int64, copy=False)
         self.n_persona = int(self.persona.max(initial=-1)) + 1 if n_persona is None else n_persona
         self.n_item = int(self.item.max(initial=-1)) + 1 if n_item is None else n_item
         self._weights: tuple[Floats, Exact] | None = None
@@ -233,7 +233,8 @@ class Slices:
         self.n = n_slices
         self.rows = Rows(persona, item) if rows is None else rows  # type: ignore[arg-type]
         self.inside: Flags = slices >= 0
-        self._slot = np.where(self.inside, slices, n_slices).astype(np.int64, copy=False)
+        self._kept = narrow(np.where(self.inside, slices, n_slices), n_slices)
+        self._kept_pairs: Ints | None = None
         self._last: tuple[Moments, Floats] | None = None
         self._last_weights: tuple[Floats, Floats] | None = None
 
@@ -244,9 +245,19 @@ class Slices:
         owner[self.rows.persona] = self._slot
         return owner if bool((owner[self.rows.persona] == self._slot).all()) else None
 
-    @cached_property
+    @property
+    def _slot(self) -> Ints:
+        """Slice of each row, `n` for none."""
+        return self._kept.astype(np.int64, copy=False)
+
+    @property
     def _slice_item(self) -> Ints:
-        return self._slot * self.rows.n_item + self.rows.item
+        if self._kept_pairs is not None:
+            return self._kept_pairs
+        made = self._slot * self.rows.n_item + self.rows.item
+        if len(made) <= MANY_ROWS:
+            self._kept_pairs = made
+        return made
 
     def sum(self, values: Floats) -> Floats:
         """Sum of a row vector by slice."""
