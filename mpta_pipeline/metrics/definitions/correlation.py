@@ -13,6 +13,7 @@ from mpta_pipeline.metrics.samples.compact import CompactFrame
 from mpta_pipeline.metrics.samples.published_polls import ENTRY
 from mpta_pipeline.metrics.statistics.arrays import Features, Floats, Ints, ItemFeatures, dense, numbered, ratio, sums
 
+
 def _ranks(item: Ints, place: Floats, n_items: int) -> Floats:
     """Mid-rank of each value within its item, as a share of the item's values. Spearman's ρ correlates these."""
     order = np.lexsort((place, item))

@@ -559,12 +559,16 @@ def structure_estimates(view: View) -> dict[str, pl.DataFrame]:
     if view.cut.dimension != g.ALL or block.people.empty or block.polls is not None:
         return {}
     columns = ("respondent_id", "item_id", "ordinal", "n_ok", "n_orders", "gold_idx")
-    frame = block.frame.select(*columns).with_columns(
-        pl.Series("here", (view.cut.codes >= 0) & (block.weight > 0)),
-        pl.Series("w", block.weight),
-        pl.Series("hash", block.person_hashes[0]),
-        pl.Series("place", (block.units.answer * np.arange(block.units.answer.shape[1])).sum(axis=1)),
-    ).filter(pl.col("here") & pl.col("ordinal") & (pl.col("n_ok") > 0))
+    frame = (
+        block.frame.select(*columns)
+        .with_columns(
+            pl.Series("here", (view.cut.codes >= 0) & (block.weight > 0)),
+            pl.Series("w", block.weight),
+            pl.Series("hash", block.person_hashes[0]),
+            pl.Series("place", (block.units.answer * np.arange(block.units.answer.shape[1])).sum(axis=1)),
+        )
+        .filter(pl.col("here") & pl.col("ordinal") & (pl.col("n_ok") > 0))
+    )
     if frame.is_empty() or frame.get_column("item_id").n_unique() < LEAST_ITEMS:
         return {}
     persona, item = dense(frame.get_column("respondent_id")), dense(frame.get_column("item_id"))

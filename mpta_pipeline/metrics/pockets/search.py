@@ -19,7 +19,7 @@ from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import POCKETS
 from mpta_pipeline.metrics.estimators.means import reference_values
 from mpta_pipeline.metrics.samples import groups as g
-from mpta_pipeline.metrics.samples.balancing import Units, balance_chunks, by_persona
+from mpta_pipeline.metrics.samples.balancing import UNIT_KEY, Units, balance_chunks, by_persona
 from mpta_pipeline.metrics.samples.compact import CompactFrame
 from mpta_pipeline.metrics.samples.item_features import COLUMNS, with_facts
 from mpta_pipeline.metrics.samples.survey_answers import REFERENCE, Block, blocks
@@ -95,7 +95,7 @@ def find_pockets(
     chunks = by_persona(scores) if isinstance(scores, pl.DataFrame) else scores
 
     def finished(units: Units) -> Units:
-        frame = with_facts(units, None).select("survey", "condition", "respondent_id", "item_id", *_USED, *COLUMNS)
+        frame = with_facts(units, None).select(*UNIT_KEY, *_USED, *COLUMNS)
         return units.on(CompactFrame.of(frame))
 
     made = balance_chunks(

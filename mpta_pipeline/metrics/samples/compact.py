@@ -77,9 +77,7 @@ def _coded(values: pl.Series) -> _Column:
             return _Column(values.head(1))
         codes = values.cast(pl.String).cast(pl.Enum(names)).to_physical().cast(pl.UInt32).fill_null(len(names))
         known = names.cast(values.dtype) if values.dtype != pl.Enum else names.cast(pl.String).cast(values.dtype)
-        return _Column(
-            _with_null(known, nulls).alias(values.name), _narrow(codes.to_numpy(), len(names) + bool(nulls))
-        )
+        return _Column(_with_null(known, nulls).alias(values.name), _narrow(codes.to_numpy(), len(names) + bool(nulls)))
     if values.dtype == pl.Boolean:
         known = pl.Series(values.name, [False, True, None], pl.Boolean)
         truth = np.asarray(values.cast(pl.UInt8).fill_null(2).to_numpy())

@@ -156,7 +156,9 @@ class Block:
                         known[i] = group_of(of_person ^ hashed, n)
                     self.people.drawn[key] = known
                 item = self.people_item
-                of_cell = group_of(of_row ^ cluster[np.maximum(item, 0)], n) if len(cluster) else of_row.astype(np.uint8)
+                of_cell = (
+                    group_of(of_row ^ cluster[np.maximum(item, 0)], n) if len(cluster) else of_row.astype(np.uint8)
+                )
                 made = np.where(item >= 0, of_cell, 0).astype(np.uint8), self.people.drawn[key]
             self._groups[kind, n] = made
         return self._groups[kind, n]
@@ -434,9 +436,7 @@ def make_blocks(
         samples = [c for c in ("sample", g.column("country")) if c in groups.columns][:1]
         of = groups.select("respondent_id", *(pl.col(c).alias("sample") for c in samples))
         asked = frame.select("item_id", "respondent_id")
-        frame = frame.with_columns(
-            polls.entries(asked.join(of, on="respondent_id", how="left", maintain_order="left"))
-        )
+        frame = frame.with_columns(polls.entries(asked.join(of, on="respondent_id", how="left", maintain_order="left")))
     item = everyone.item_codes(frame.distinct("item_id"))[frame.codes("item_id")]
     person = everyone.person_codes(persons)[frame.codes("respondent_id")]
     units = units.on(frame)
