@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Lock
 
 import numpy as np
 import polars as pl
@@ -35,6 +36,7 @@ from mpta_pipeline.metrics.samples.published_polls import polls_of
 from mpta_pipeline.metrics.samples.survey_answers import REFERENCE, Block, View, blocks, cut_rows, group_guesses
 from mpta_pipeline.metrics.statistics import equivalence, multiplicity
 from mpta_pipeline.metrics.statistics.arrays import MANY_ROWS, Features, Floats, ItemFeatures
+from mpta_pipeline.metrics.statistics.clustered import Together
 
 # Each thread holds the totals of its dimension, so that more threads would cost more memory than they save time.
 MOST_THREADS = 4
@@ -190,7 +192,7 @@ def _side_by_side(
     means_only: bool,
     watch: Watch | None,
 ) -> Iterator[pl.DataFrame]:
-    """Compute the estimates of all blocks. Dimensions run in threads while the next metric is prepared.
+    """Compute the estimates of all blocks. Metrics that are means run in threads, then dimensions do.
 
     The array sums release Python's lock, so that two threads take little more than half the time of one. Matrix
     products run single-threaded, because their threads would only wait for each other.
@@ -239,10 +241,7 @@ def _condition_estimates(
     means_only: bool,
     watch: Watch | None,
 ) -> Iterator[pl.DataFrame]:
-    """Compute the estimates of one condition: metrics that are means one after another, then all others.
-
-    The arrays of at most two metrics are in memory at a time.
-    """
+    """Compute the estimates of one condition: metrics that are means, then all others."""
     pair = block.pair[block.condition(condition)]
     here = block.of(condition)
     cuts = (cut_rows(here.frame, dimension) for dimension in dimensions)
@@ -250,41 +249,44 @@ def _condition_estimates(
     parts: list[dict[str, pl.DataFrame]] = [{} for _ in views]
     remarks: dict[str, str] = {}
     guesses = [_Guesses(view) for view in views]
+    together = Together([view.slices for view in views])
     accuracy: Prepared | None = None
-    begun: tuple[str, list[Future[pl.DataFrame | None]]] | None = None
 
-    def finish() -> None:
-        if begun is not None:
-            for into, one in zip(parts, begun[1], strict=True):
-                if (part := one.result()) is not None:
-                    into[begun[0]] = part
+    def means_of(name: str) -> tuple[Prepared | None, list[pl.DataFrame | None]] | None:
+        values = evaluate(here.frame, chosen[name])
+        if not np.isfinite(values.x).any():
+            return None
+        reference = references[name][pair] if name in references and condition != REFERENCE else None
+        prepared = Prepared(here, values, reference, together)
+        if watch is not None:
+            watch(condition, prepared, reference)
+        prepared.released()
+        made = [_mean_of_view(view, prepared, guess) for view, guess in zip(views, guesses, strict=True)]
+        return prepared if name == "accuracy" else None, made
+
+    def features_of(name: str) -> Features | None:
+        features = chosen[name].features
+        return None if features is None else weighted_features(here, features)
 
     for name, metric in chosen.items():
         if metric.remark is not None and (said := metric.remark(here.frame)) is not None:
             remarks[name] = said
-        if metric.value is None or not np.isfinite((values := evaluate(here.frame, metric)).x).any():
+    means = [name for name, metric in chosen.items() if metric.value is not None]
+    for name, made in zip(means, pool.map(means_of, means), strict=True):
+        if made is None:
             continue
-        reference = references[name][pair] if name in references and condition != REFERENCE else None
-        prepared = Prepared(here, values, reference)
-        if watch is not None:
-            watch(condition, prepared, reference)
-        if name == "accuracy":
-            accuracy = prepared
-        finish()
-        begun = (
-            name,
-            [pool.submit(_mean_of_view, view, prepared, guess) for view, guess in zip(views, guesses, strict=True)],
-        )
-    features = {
-        name: made
-        for name, m in chosen.items()
-        if m.features is not None and (made := weighted_features(here, m.features)) is not None
-    }
-    finish()
-    del guesses
+        accuracy = accuracy or made[0]
+        for into, of_view in zip(parts, made[1], strict=True):
+            if of_view is not None:
+                into[name] = of_view
+    guesses.clear()
     if means_only:
         yield from (_labelled(view, part, remarks) for view, part in zip(views, parts, strict=True) if part)
         return
+    wanted = [name for name, metric in chosen.items() if metric.features is not None]
+    features = {
+        name: made for name, made in zip(wanted, pool.map(features_of, wanted), strict=True) if made is not None
+    }
     others = [pool.submit(lambda view: dict(_other_estimates(view, accuracy, features)), view) for view in views]
     for view, part, other in zip(views, parts, others, strict=True):
         yield _labelled(view, part | other.result(), remarks)
@@ -296,13 +298,15 @@ class _Guesses:
     def __init__(self, view: View) -> None:
         self._view = view
         self._made: pl.DataFrame | CompactFrame | None = None
+        self._lock = Lock()
 
     def of(self, metric: Metric) -> dict[str, Floats]:
         """Baseline → value of each row."""
         wanted = {name: e for name, e in metric.baselines.items() if of_group(e)}
-        if wanted and self._made is None:
-            made = group_guesses(self._view.block, self._view.cut.dimension)
-            self._made = CompactFrame.of(made) if made.height > MANY_ROWS else made
+        with self._lock:
+            if wanted and self._made is None:
+                made = group_guesses(self._view.block, self._view.cut.dimension)
+                self._made = CompactFrame.of(made) if made.height > MANY_ROWS else made
         return {
             name: self._made.select(e.cast(pl.Float64)).to_series().fill_null(np.nan).to_numpy()
             for name, e in wanted.items()

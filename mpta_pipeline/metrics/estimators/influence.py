@@ -17,7 +17,6 @@ from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, ratio, 
 from mpta_pipeline.metrics.statistics.clustered import Rows
 from mpta_pipeline.metrics.statistics.linearization import Design
 
-
 Variances = tuple[Floats, Floats, Floats]
 # Cells known, influences of people's answers (cells × options), and of the model's answers (rows).
 Part = tuple[Flags, Floats, Floats]

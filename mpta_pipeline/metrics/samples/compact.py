@@ -47,7 +47,7 @@ class _Column:
         return self.codes is None and len(self.values) != height
 
     def rows(self, rows: slice | Ints, height: int, chosen: dict[int, _Codes]) -> _Column:
-        """The same column of chosen rows. Columns that share their codes still do: they are in `chosen`, by identity."""
+        """The same column of chosen rows. Columns that share codes still do: `chosen` has those chosen, by identity."""
         if self.codes is not None:
             if id(self.codes) not in chosen:
                 chosen[id(self.codes)] = self.codes[rows]
@@ -164,7 +164,7 @@ class CompactFrame:
         if column.codes is None:
             column = _coded(column.values)
             if column.codes is None:
-                known, code = np.unique(column.series(self.height).to_numpy(), return_inverse=True)
+                code = np.unique(column.series(self.height).to_numpy(), return_inverse=True)[1]
                 return np.asarray(code, dtype=np.int64)
         place, _ = self._places(column)
         return place[column.codes]

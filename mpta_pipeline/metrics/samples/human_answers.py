@@ -154,7 +154,7 @@ class People:
         return respondent_ids.cast(pl.Enum(ids), strict=False).to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
 
     def own(self, codes: Ints, item: Ints) -> list[pl.Series]:
-        """Own answer of each row's person (`person_codes`) to the row's item (`item_codes`), and its weight, or null."""
+        """Own answer of each row's person (`person_codes`) to its item (`item_codes`), and its weight; null if none."""
         if self.empty:
             nothing = pl.Series([None]).new_from_index(0, len(item))
             return [nothing.cast(pl.Int64).alias("own_idx"), nothing.cast(pl.Float64).alias("own_weight")]
