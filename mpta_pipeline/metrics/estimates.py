@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from threading import Lock
 
@@ -27,7 +27,7 @@ from mpta_pipeline.metrics.estimators.means import (
     of_group,
     values_of_pairs,
 )
-from mpta_pipeline.metrics.estimators.nonlinear import alike, item_estimates, nonlinear_estimates, weighted_features
+from mpta_pipeline.metrics.estimators.nonlinear import item_estimates, joined, nonlinear_estimates, weighted_features
 from mpta_pipeline.metrics.metric import METRICS, Metric, applicable_to
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.answers import Answers, gather
@@ -216,18 +216,20 @@ def _side_by_side(
                 )
 
 
-def _references(block: Block, chosen: Mapping[str, Metric]) -> dict[str, Floats]:
+def _references(block: Block, chosen: Mapping[str, Metric]) -> CompactFrame:
     """No-persona value of each person and item (`Block.pair`), per metric that is paired with it."""
     without = block.condition(REFERENCE)
     if not without.any():
-        return {}
+        return CompactFrame({}, 0)
     frame, pair, n = block.frame.rows(without), block.pair[without], int(block.pair.max(initial=0)) + 1
-    found = {}
+    found = CompactFrame({}, n)
     for name, metric in chosen.items():
         if metric.value is not None and metric.paired:
             values = evaluate(frame, metric, baselines=False)
-            found[name] = values_of_pairs(values.x, values.count, pair, n)
-    return {name: values for name, values in found.items() if np.isfinite(values).any()}
+            of_pairs = values_of_pairs(values.x, values.count, pair, n)
+            if np.isfinite(of_pairs).any():
+                found = found.with_columns(pl.Series(name, of_pairs).fill_nan(None))
+    return found
 
 
 def _condition_estimates(
@@ -237,7 +239,7 @@ def _condition_estimates(
     dimensions: tuple[str, ...],
     *,
     chosen: Mapping[str, Metric],
-    references: Mapping[str, Floats],
+    references: CompactFrame,
     means_only: bool,
     watch: Watch | None,
 ) -> Iterator[pl.DataFrame]:
@@ -256,17 +258,15 @@ def _condition_estimates(
         values = evaluate(here.frame, chosen[name])
         if not np.isfinite(values.x).any():
             return None
-        reference = references[name][pair] if name in references and condition != REFERENCE else None
+        reference = None
+        if name in references.columns and condition != REFERENCE:
+            reference = references.get_column(name).fill_null(np.nan).to_numpy()[pair]
         prepared = Prepared(here, values, reference, together)
         if watch is not None:
             watch(condition, prepared, reference)
         prepared.released()
         made = [_mean_of_view(view, prepared, guess) for view, guess in zip(views, guesses, strict=True)]
         return prepared if name == "accuracy" else None, made
-
-    def features_of(name: str) -> Features | None:
-        features = chosen[name].features
-        return None if features is None else weighted_features(here, features)
 
     for name, metric in chosen.items():
         if metric.remark is not None and (said := metric.remark(here.frame)) is not None:
@@ -283,13 +283,35 @@ def _condition_estimates(
     if means_only:
         yield from (_labelled(view, part, remarks) for view, part in zip(views, parts, strict=True) if part)
         return
-    wanted = [name for name, metric in chosen.items() if metric.features is not None]
-    features = {
-        name: made for name, made in zip(wanted, pool.map(features_of, wanted), strict=True) if made is not None
-    }
-    others = [pool.submit(lambda view: dict(_other_estimates(view, accuracy, features)), view) for view in views]
+    for begun in _of_features(pool, here, views, chosen):
+        for into, one in zip(parts, begun, strict=True):
+            into.update(one.result())
+    others = [pool.submit(lambda view: dict(_other_estimates(view, accuracy)), view) for view in views]
     for view, part, other in zip(views, parts, others, strict=True):
         yield _labelled(view, part | other.result(), remarks)
+
+
+def _of_features(
+    pool: ThreadPoolExecutor, block: Block, views: list[View], chosen: Mapping[str, Metric]
+) -> Iterator[list[Future[dict[str, pl.DataFrame]]]]:
+    """Compute the estimates of metrics that are functions of totals. The features of few of them are in memory."""
+    of_items: dict[str, ItemFeatures] = {}
+    for name, metric in chosen.items():
+        if metric.features is None or (features := weighted_features(block, metric.features)) is None:
+            continue
+        if isinstance(features, ItemFeatures):
+            of_items[name] = features
+        else:
+            yield [pool.submit(_of_totals, view, name, features) for view in views]
+    together = joined(of_items)
+    of_items.clear()
+    for names, joint in together:
+        yield [pool.submit(lambda *args: dict(item_estimates(*args)), view, names, joint) for view in views]
+
+
+def _of_totals(view: View, name: str, features: Features) -> dict[str, pl.DataFrame]:
+    made = nonlinear_estimates(view, METRICS[name], features)
+    return {} if made is None else {name: made}
 
 
 class _Guesses:
@@ -318,17 +340,8 @@ def _mean_of_view(view: View, prepared: Prepared, guesses: _Guesses) -> pl.DataF
     return mean_estimates(view, prepared, guesses.of(prepared.values.metric))
 
 
-def _other_estimates(
-    view: View, accuracy: Prepared | None, features: Mapping[str, Features]
-) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Compute the estimates of metrics that are not means, for one condition and one dimension."""
-    for together in alike(features):
-        yield from item_estimates(view, together)
-    for name, matrix in features.items():
-        if isinstance(matrix, ItemFeatures):
-            continue
-        if (part := nonlinear_estimates(view, METRICS[name], matrix)) is not None:
-            yield name, part
+def _other_estimates(view: View, accuracy: Prepared | None) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Compute the estimates that compare answers with people's, for one condition and one dimension."""
     if accuracy is not None:
         yield from distance_estimates(view).items()
         yield from spread_estimates(view).items()

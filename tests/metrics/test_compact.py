@@ -152,7 +152,8 @@ def test_dimensions_summed_together_have_the_gaps_of_rows():
             (slices.gaps_of(moments), of_rows.gaps(x, w)),
         ):
             assert all(
-                np.array_equal(a, b, equal_nan=True) for a, b in zip(vars(made).values(), vars(expected).values())
+                np.array_equal(a, b, equal_nan=True)
+                for a, b in zip(vars(made).values(), vars(expected).values(), strict=True)
             )
     codes = np.append(left_out, -1)[dimensions[0]]
     expected = Slices(codes, 2, rows=Rows(persona, item)).gaps(x, w)
@@ -170,6 +171,14 @@ def test_errors_of_distances_from_counts_are_those_of_rows(everyone):
         options=4,
         orders=1,
         weights=True,
+    )
+    # Clusters of single items in another order than the items, and an item without a readable answer.
+    unreadable = pl.col("item_id") == "i0003"
+    scores = scores.with_columns(
+        pl.when(~unreadable).then(pl.col(c)).alias(c) for c in ("pred_idx", "pred_pos", "score")
+    ).with_columns(
+        status=pl.when(unreadable).then(pl.lit("unparsed")).otherwise(pl.col("status")),
+        cluster_id=pl.format("c{}", 9 - pl.col("item_id").str.tail(1).cast(pl.Int64)),
     )
     made = gather(scores)
     rules = EstimateRules(dimensions=("sex",), bootstrap=50)

@@ -13,7 +13,7 @@ from mpta_pipeline.metrics.samples.answer_distributions import MANY, Cells
 from mpta_pipeline.metrics.samples.human_answers import MOST_ROWS
 from mpta_pipeline.metrics.samples.survey_answers import Block, View
 from mpta_pipeline.metrics.statistics import distances
-from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, ratio, sums
+from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, numbered, ratio, sums
 from mpta_pipeline.metrics.statistics.clustered import Rows
 from mpta_pipeline.metrics.statistics.linearization import Design
 
@@ -37,7 +37,8 @@ class Influences:
         slices = np.where(used, view.cut.codes, -1)
         inside = (slices >= 0) & (item >= 0) & (block.weight > 0)
         cell = np.where(inside, index[np.maximum(slices, 0) * n_items + item], -1)
-        rows = np.flatnonzero(cell >= 0)
+        compared = np.flatnonzero(cell >= 0)
+        rows = slice(None) if len(compared) == len(cell) else compared
         cell, w = cell[rows], block.weight[rows]
         self._cell = cell
         self._share = w / sums(cell, w, len(cells.owner))[cell]
@@ -119,7 +120,10 @@ class Influences:
         for by_share, shares in ((slope_human, cells.human), (slope_model, cells.model)):
             slope = np.where(known[:, None], by_share, 0.0)
             parts.append((slope - (slope * shares).sum(axis=1, keepdims=True)) * per_item[:, None])
-        of_model = (parts[1][self._cell, : self._answers.shape[1]] * self._answers).sum(axis=1) * self._share
+        of_model = np.zeros(len(self._cell))
+        for option in range(self._answers.shape[1]):
+            of_model += parts[1][self._cell, option] * self._answers[:, option]
+        of_model *= self._share
         return known, parts[0], of_model
 
 
@@ -128,7 +132,7 @@ class _WithPolls:
 
     words = "people's by spread over items alone"
 
-    def __init__(self, of: Influences, block: Block, rows: Ints) -> None:
+    def __init__(self, of: Influences, block: Block, rows: Ints | slice) -> None:
         assert block.polls is not None
         self._n, self._cells, self._cell, self._share = of.n, of.cells, of._cell, of._share
         self._given = block.polls.shares[block.poll_entry[rows]]
@@ -199,10 +203,12 @@ class _Crossings:
     """
 
     def __init__(self, person: Ints, item: Ints, group: Ints, n_persons: int) -> None:
-        key, self.code = np.unique(group[item] * n_persons + person, return_inverse=True)
+        size = (int(group.max(initial=-1)) + 1) * n_persons
+        self.code, key = numbered(group[item] * n_persons + person, size)
         self.n, self.person, self.group = len(key), key % n_persons, key // n_persons
-        self._items = np.argsort(group, kind="stable")
-        self._group = group[self._items]
+        # Items in the order of their groups.
+        self.items = np.argsort(group, kind="stable")
+        self._group = group[self.items]
 
     def parts(self, persons: int) -> Iterator[tuple[Ints, Ints, Ints, Ints]]:
         """Items of whole groups, where each group begins among them, and the crossings with one of these `persons`.
@@ -219,14 +225,14 @@ class _Crossings:
             inside = np.arange(*np.searchsorted(self.group, [low, high + 1]))
             inside = inside[self.person[inside] < persons]
             place = (self.group[inside] - low) * persons + self.person[inside]
-            yield self._items[starts[first] : ends[last - 1]], starts[first:last] - starts[first], inside, place
+            yield self.items[starts[first] : ends[last - 1]], starts[first:last] - starts[first], inside, place
             first = last
 
 
 class _WithPeople:
     """The people's side consists of the survey's own answers, which are looked at item by item."""
 
-    def __init__(self, of: Influences, view: View, rows: Ints) -> None:
+    def __init__(self, of: Influences, view: View, rows: Ints | slice) -> None:
         block, people = view.block, view.block.people
         self._n, self._cells, self._people, self._cell = of.n, of.cells, people, of._cell
         n, cells = of.n, of.cells
@@ -281,11 +287,13 @@ class _WithPeople:
         by, people, cells = self._by_item, self._people, self._cells
         known = by.person < self._persons
         person = np.where(known, by.person, 0)
-        option = np.where(known, people.answers[by.group, person], -1).astype(np.int64)
+        # Clusters of single items may be in another order than the items.
+        item = by.items[by.group]
+        option = np.where(known, people.answers[item, person], -1).astype(np.int64)
         cell_of = np.full((self._n + 1, len(people.items)), -1)
         cell_of[cells.owner, cells.item] = np.arange(len(cells.owner))
         slot = (self._begin - 1) // self._width
-        return np.where(option >= 0, cell_of[slot[person], by.group], -1), np.maximum(option, 0)
+        return np.where(option >= 0, cell_of[slot[person], item], -1), np.maximum(option, 0)
 
     @cached_property
     def _own_weight(self) -> Floats:

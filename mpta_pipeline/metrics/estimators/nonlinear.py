@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -77,18 +77,15 @@ def nonlinear_estimates(view: View, metric: Metric, features: Features) -> pl.Da
     return _rows(view, found.estimate, found.se, ends, used=used, notes=notes, default=default)
 
 
-def item_estimates(view: View, features: Mapping[str, ItemFeatures]) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Compute all rows of metrics that are means of statistics of single items, from the same rows.
+def item_estimates(view: View, names: Sequence[str], joint: ItemFeatures) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Compute all rows of metrics that are means of statistics of single items.
 
     Args:
         view: The rows and their slices.
-        features: Metric → its weighted features, of the same rows and items.
+        names: The metrics.
+        joint: Their weighted features, side by side.
     """
-    if not features:
-        return
     block, n = view.block, view.n
-    parts = list(features.values())
-    joint = replace(parts[0], values=np.hstack([part.values for part in parts]))
     slices = view.cut.codes[joint.row]
     used = np.zeros(joint.height, dtype=bool)
     used[joint.row[slices >= 0]] = True
@@ -98,7 +95,7 @@ def item_estimates(view: View, features: Mapping[str, ItemFeatures]) -> Iterator
     place = np.where(slices >= 0, slices, n) * joint.n_items + joint.item
     size = (n + 1) * joint.n_items
     totals = [sums(place, column, size).reshape(n + 1, -1)[:n].T for column in joint.values.T]
-    statistics = [METRICS[name].statistic for name in features]
+    statistics = [METRICS[name].statistic for name in names]
     known = [statistic for statistic in statistics if statistic is not None]
     persona, item, cell = (
         reweighted_items(levels, slices, n, joint, known)
@@ -106,25 +103,23 @@ def item_estimates(view: View, features: Mapping[str, ItemFeatures]) -> Iterator
     )
     errors = np.where(np.isnan(item), np.sqrt(persona), combine(persona, item, cell))
     width = len(totals) // len(known)
-    for i, (name, statistic) in enumerate(zip(features, known, strict=True)):
+    for i, (name, statistic) in enumerate(zip(names, known, strict=True)):
         estimate = statistic(np.stack(totals[i * width : (i + 1) * width]))
         yield name, _of_statistic(view, METRICS[name], estimate, errors[i], used=used, df=df, one=one)
 
 
-def alike(parts: Mapping[str, Features]) -> list[dict[str, ItemFeatures]]:
-    """Put features of single items together that are of the same rows."""
-    found: list[dict[str, ItemFeatures]] = []
+def joined(parts: Mapping[str, ItemFeatures]) -> list[tuple[list[str], ItemFeatures]]:
+    """Put features of single items side by side that are of the same rows, with the names of their metrics."""
+    found: list[tuple[list[str], list[ItemFeatures]]] = []
     for name, part in parts.items():
-        if not isinstance(part, ItemFeatures):
-            continue
-        for others in found:
-            first = next(iter(others.values()))
-            if np.array_equal(first.row, part.row) and np.array_equal(first.item, part.item):
-                others[name] = part
+        for names, others in found:
+            if np.array_equal(others[0].row, part.row) and np.array_equal(others[0].item, part.item):
+                names.append(name)
+                others.append(part)
                 break
         else:
-            found.append({name: part})
-    return found
+            found.append(([name], [part]))
+    return [(names, replace(alike[0], values=np.hstack([a.values for a in alike]))) for names, alike in found]
 
 
 def _degrees(view: View, used: Flags) -> tuple[Floats, Flags]:

@@ -81,9 +81,8 @@ def numbered(keys: Ints, size: int) -> tuple[Ints, Ints]:
     if size <= 32 * len(keys):
         present = np.zeros(size, dtype=bool)
         present[keys] = True
-        number = np.cumsum(present, dtype=np.int64)
-        number -= 1
-        return number[keys], np.flatnonzero(present)
+        number = np.cumsum(present, dtype=np.int32 if size < 2**31 else np.int64)
+        return number[keys].astype(np.int64) - 1, np.flatnonzero(present)
     unique, code = np.unique(keys, return_inverse=True)
     return np.asarray(code, dtype=np.int64), unique
 
