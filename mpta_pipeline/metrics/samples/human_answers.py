@@ -46,6 +46,7 @@ class People:
         items: Item ids, sorted; item codes are positions in it.
         width: Largest number of options of any item.
         counted_once: Every answer has weight 1.
+        structures: Statistics of the correlations of persons' own answers, by a digest of what they come from.
         drawn: Random groups of the answers (`Block.random_groups`), by a name of what they were drawn from.
     """
 
@@ -58,6 +59,7 @@ class People:
     counted_once: bool = True
     _counts: dict[tuple[str, bool], Floats] = field(default_factory=dict, repr=False)
     _in_groups: dict[tuple[str, bytes], tuple[Floats, Floats]] = field(default_factory=dict, repr=False)
+    structures: dict[bytes, Any] = field(default_factory=dict, repr=False)
     drawn: dict[tuple[str, bytes], NDArray[np.uint8]] = field(default_factory=dict, repr=False)
     _by_person: list[tuple[slice, NDArray[np.int32], Ints]] = field(default_factory=list, repr=False)
 
