@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -67,9 +68,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Spare Dagster work that no test is about."""
+    """Spare Dagster and the figures work that no test is about, and the garbage collector what stays until the end.
+
+    Thousands of tests and all that they import would be looked through again and again.
+    """
     if "dagster" in sys.modules:
         quick_dagster.install()
+    if any(item.get_closest_marker("integration") for item in session.items):
+        from tests import quick_forests
+
+        quick_forests.install()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+
+
+def pytest_unconfigure() -> None:
+    """Let the interpreter free everything at its end; DuckDB's binding would list what it takes for leaks."""
+    gc.unfreeze()
 
 
 def _is_integration(item: pytest.Item) -> bool:

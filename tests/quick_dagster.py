@@ -1,8 +1,13 @@
-"""Spare tests what Dagster spends on SQLite: an engine of SQLAlchemy per query, and migrations per run.
+"""Spare tests what Dagster spends on SQLite (an engine of SQLAlchemy per query, migrations per run) and on processes.
 
 Dagster makes an engine for each query, so that SQLAlchemy compiles every statement again, and asks Alembic to set up a
 database for each run. Here an engine is made once per database, and a new database is copied from an empty one. What is
-stored is the same. Processes that tests start do without this, as those of users do.
+stored is the same.
+
+For each run Dagster starts four processes that copy what is captured to the terminal. Here what is printed is captured
+only, as in commands (`orchestration/captured_output.py`).
+
+Processes that tests start do without this, as those of users do.
 """
 
 from __future__ import annotations
@@ -12,19 +17,22 @@ import sqlite3
 import tempfile
 import threading
 from collections import OrderedDict
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 KEPT = 32  # engines; each holds what it has compiled
+_KEPT_OPEN = ExitStack()
 
 
 @functools.cache
 def install() -> None:
-    """Install both for the rest of this process."""
+    """Install all of it for the rest of this process."""
     from dagster._core.storage.event_log.sqlite import sqlite_event_log
     from dagster._core.storage.runs.sqlite import sqlite_run_storage
     from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
+
+    from mpta_pipeline.orchestration.captured_output import not_copied_to_the_terminal
 
     make, storage = sqlite_event_log.create_engine, sqlite_event_log.SqliteEventLogStorage
     set_up, engines = storage._initdb, OrderedDict[str, Any]()
@@ -58,3 +66,4 @@ def install() -> None:
     for module in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
         module.create_engine = create_engine  # type: ignore[attr-defined]
     storage._initdb = initdb  # type: ignore[method-assign]
+    _KEPT_OPEN.enter_context(not_copied_to_the_terminal())

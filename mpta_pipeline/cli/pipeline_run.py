@@ -74,6 +74,7 @@ def run_pipeline(
         result.error(message, subject=f"failed {label}")
     study_state.add_reading_notes(result, deployment)
     study_state.add_set_aside(result, deployment)
+    study_state.add_without_items(result, deployment)
     study_state.add_unanswered(result, deployment)
     study_state.add_unreadable(result, deployment)
     if until is not None or models or tasks:
@@ -144,11 +145,12 @@ def _shown_and_limited(
 ) -> Iterator[None]:
     """Show progress, keep to the budget, and count the person who typed the command as approving its prices."""
     from mpta_pipeline import inference
+    from mpta_pipeline.pipeline.part_jobs import heard_by
     from mpta_pipeline.pipeline.request_options import RequestOptions, request_options
     from mpta_pipeline.pipeline.step_progress import listening
 
     limit = deployment.study.budget if dollars is None else dollars
     budget = None if limit is None else inference.Budget(limit)
     options = RequestOptions(display.requests, budget, retry_errors, approved=True)
-    with display, listening(display.step), request_options(options):
+    with display, listening(display.step), heard_by(display.jobs), request_options(options):
         yield

@@ -69,6 +69,16 @@ class RunDisplay(AbstractContextManager["RunDisplay"]):
         """
         output.progress(f"{time.monotonic() - self._began:6.1f} s  {text}", always=always)
 
+    def jobs(self, text: str, warning: bool) -> None:
+        """Say what becomes of the jobs of a step that is cut into some on a cluster."""
+        if not warning:
+            self.say(text)
+            return
+        with self._lock:
+            console = output.progress_console()
+            console = output.err if console.quiet else console
+            console.print(output.line(text, "warning"), soft_wrap=True)
+
     # --- tables ---
 
     def before(self, nodes: Sequence[Node]) -> None:

@@ -213,6 +213,17 @@ def add_set_aside(result: Result, deployment: Deployment) -> None:
             )
 
 
+def add_without_items(result: Result, deployment: Deployment) -> None:
+    """Add the tasks that are set aside because no wave of the study has a question of theirs."""
+    from mpta_pipeline.core.provenance import Node
+    from mpta_pipeline.pipeline.steps.tasks import without_items
+    from mpta_pipeline.pipeline.stored import made
+
+    records = {task: made(deployment, Node("items", task)) for task in deployment.study.own_tasks}
+    for task, said in without_items(records):
+        result.warning(said, subject=f"{task} is set aside")
+
+
 def add_unanswered(result: Result, deployment: Deployment) -> None:
     """Add the requests without a response, per model and task, with the reason and the remedy."""
     from mpta_pipeline.core.provenance import Node
@@ -232,6 +243,8 @@ def add_unanswered(result: Result, deployment: Deployment) -> None:
             told.append(f"{withheld:,} withheld: {notes.get('withheld_because', 'by the policy of their source')}")
         if told:
             result.warning(f"{'; '.join(told)}.", subject=f"{pair.label}, of {notes['requests']:,} requests")
+        if said := notes.get("groups_left_out"):
+            result.warning(f"{said}.", subject=pair.label)
 
 
 def add_unreadable(result: Result, deployment: Deployment) -> None:

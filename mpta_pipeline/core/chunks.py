@@ -7,11 +7,14 @@ whose inputs are those of its record is not made again, be it in use or left by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import base64
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from mpta_pipeline.core.errors import ReplacedError
@@ -23,20 +26,21 @@ from mpta_pipeline.core.provenance import (
     chunk_file,
     discard,
     is_whole,
+    read_file,
     read_record,
-    read_table,
     record_path,
     table_of_chunks,
     unused_chunks,
-    verify,
     write_record,
 )
-from mpta_pipeline.core.storage import chunk_folder, listed, write_parquet
+from mpta_pipeline.core.storage import UNREADABLE, chunk_folder, listed, parquet_metadata, write_parquet
 
 CHUNK_ROWS = 64_000
 """Most prompts per chunk, on average over a table's chunks."""
 
 _INPUTS = "inputs"
+_DISTINCT = f"different {{}} by polars {pl.__version__}"
+"""Metadata of a chunk's file: the different hashes of a column. Another version of polars may compute other ones."""
 
 
 def chunk_names(rows: int) -> list[str]:
@@ -75,12 +79,15 @@ class Chunk:
         inputs: Digest of everything that it is made from; empty if that cannot be stated.
         make: Makes its rows and the notes for its record.
         again: Make it in any case.
+        counted: A column of hashes whose different values are counted over all chunks (`distinct`); they are kept in
+            the file, so that the chunks that are not made again need not be read for it.
     """
 
     name: str
     inputs: str
     make: Callable[[], tuple[pl.DataFrame, Mapping[str, Any]]]
     again: bool = False
+    counted: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,15 +108,18 @@ class StoredChunk:
     path: Path
     notes: Mapping[str, Any] = field(default_factory=dict)
 
-    def read(self) -> pl.DataFrame:
+    def read(self, columns: Collection[str] | None = None) -> pl.DataFrame:
         """The rows of the chunk, verified.
+
+        Args:
+            columns: Columns to read, as far as they are stored; None for all.
 
         Raises:
             ReplacedError: The table was made again since its chunks were listed.
-            DamagedError: The file was damaged, as in `provenance.read_table`.
+            DamagedError: The file was damaged, as in `provenance.read_file`.
         """
         try:
-            return read_table(self.path)
+            return read_file(self.path, columns)
         except FileNotFoundError:
             raise ReplacedError(
                 "A stored table was made again while it was being read",
@@ -126,9 +136,26 @@ def distinct(chunks: Iterable[StoredChunk], column: str) -> pl.Series:
     """
     found = []
     for chunk in chunks:
-        verify(chunk.path)
-        found.append(short_hashes(pl.read_parquet(chunk.path, columns=[column])[column]))
+        kept = _kept_hashes(chunk.path, column)
+        found.append(short_hashes(chunk.read([column])[column]) if kept is None else kept)
     return pl.concat(found).unique() if found else pl.Series([], dtype=pl.UInt64)
+
+
+def _as_metadata(hashes: pl.Series) -> str:
+    """Hashes of 64 bits as text, which begins with a checksum of the rest."""
+    text = base64.b64encode(hashes.sort().to_numpy().astype("<u8").tobytes()).decode("ascii")
+    return f"{zlib.crc32(text.encode('ascii')):08x}{text}"
+
+
+def _kept_hashes(file: Path, column: str) -> pl.Series | None:
+    """The hashes of a column that were kept in a file; None if there are none, or they are not as they were written."""
+    try:
+        text = parquet_metadata(file).get(_DISTINCT.format(column), "")
+    except (FileNotFoundError, *UNREADABLE):  # reading the column tells what happened to the file
+        return None
+    if text[:8] != f"{zlib.crc32(text[8:].encode()):08x}":
+        return None
+    return pl.Series(np.frombuffer(base64.b64decode(text[8:]), dtype="<u8").astype(np.uint64), dtype=pl.UInt64)
 
 
 def stored_chunks(path: Path) -> list[StoredChunk]:
@@ -187,8 +214,10 @@ def _write_chunk(path: Path, node: Node, chunk: Chunk) -> StoredChunk:
     before = read_record(file)
     record = Record(f"{node}#{chunk.name}", version, frame.height, {_INPUTS: chunk.inputs}, dict(notes), "", version)
     if before is None or not is_whole(file):
-        record_path(file).unlink(missing_ok=True)
-        write_parquet(frame, file)
+        if before is not None:  # that of another process, which is writing the same bytes, stays
+            record_path(file).unlink(missing_ok=True)
+        kept = {_DISTINCT.format(name): _as_metadata(short_hashes(frame[name])) for name in (chunk.counted,) if name}
+        write_parquet(frame, file, kept or None)
         record = replace(record, checksum=checksum(file))
     else:  # the same rows, made from other inputs
         record = replace(record, checksum=before.checksum)

@@ -32,7 +32,7 @@ def named_groups(respondent_id: pl.Expr) -> dict[str, pl.Expr]:
 
 def of_people(frame: pl.DataFrame) -> pl.DataFrame:
     """The rows of prompts or scores that are about single persons, not about a described group."""
-    return frame.filter(pl.col("condition") != GROUP_CONDITION)
+    return frame.filter(pl.col("condition").ne_missing(GROUP_CONDITION))
 
 
 def of_groups(frame: pl.DataFrame) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
@@ -223,9 +223,23 @@ def read_table(path: Path) -> pl.DataFrame:
         except FileNotFoundError:  # it was made again meanwhile, and its record names other chunks now
             if attempt + 1 == _READINGS:
                 raise
+    return read_file(path)
+
+
+def read_file(path: Path, columns: Collection[str] | None = None) -> pl.DataFrame:
+    """Read a stored file (`files_of`) and verify that its bytes are those that were written.
+
+    Args:
+        path: A table in one file, or a chunk.
+        columns: Columns to read, as far as they are stored; None for all.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DamagedError: The file was damaged. It is deleted, so that nothing reads it and the next run rebuilds it.
+    """
     verify(path)
     try:
-        return read_parquet(path)
+        return read_parquet(path, columns)
     except UNREADABLE as failure:
         raise _damaged(path, type(failure).__name__) from None
 

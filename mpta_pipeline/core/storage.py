@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,15 +86,20 @@ def write_parquet(frame: pl.DataFrame, path: Path, metadata: dict[str, str] | No
     return write_atomic(path, lambda p: frame.rechunk().write_parquet(p, compression="zstd", metadata=metadata))
 
 
-def read_parquet(path: Path) -> pl.DataFrame:
+def read_parquet(path: Path, columns: Collection[str] | None = None) -> pl.DataFrame:
     """Read a stored partition; from an object store with one request.
+
+    Args:
+        path: The file.
+        columns: Columns to read, as far as they are stored; None for all.
 
     Raises:
         FileNotFoundError: There is no such file.
     """
-    if not on_object_store(path):
-        return pl.read_parquet(path)
-    return pl.read_parquet(io.BytesIO(_object_store(path).cat_file(_name(path))))
+    source = io.BytesIO(_object_store(path).cat_file(_name(path))) if on_object_store(path) else path
+    if columns is None:
+        return pl.read_parquet(source)
+    return pl.read_parquet(source, columns=[name for name in pl.read_parquet_schema(source) if name in columns])
 
 
 def parquet_metadata(path: Path) -> dict[str, str]:

@@ -46,16 +46,44 @@ class TraitSelection(StrictModel):
     k_anonymity: int = Field(default=1, ge=1)
 
 
+class PeopleOfArm(StrictModel):
+    """The survey's people who were in an arm themselves, and their answers in it.
+
+    Attributes:
+        where: Concept, column or variable → the values or codes of the people in the arm, for surveys with a column
+            that says who was assigned to what.
+        answers: Question → concept, column or variable with people's answers in this arm, for surveys with one column
+            per wording. A question that is not named has the answers of its own column.
+    """
+
+    where: dict[str, tuple[str | int, ...]] = Field(default_factory=dict)
+    answers: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> PeopleOfArm:
+        if not self.where and not self.answers:
+            raise ValueError("people needs where (who was in the arm) or answers (the columns of their answers)")
+        if empty := [name for name, values in self.where.items() if not values]:
+            raise ValueError(f"people.where.{empty[0]} has no value")
+        return self
+
+
 class Arm(StrictModel):
     """An arm of an experiment: what differs from the control.
 
     Attributes:
         text: Text before each question; null for none.
         fields: Piped field of the questions' texts (`{{name}}`) → its text.
+        people: Which of the survey's people were in this arm, so that their own effect is computed beside the model's;
+            null if the surveys have no such experiment.
+        id: What the arm is drawn by; null for its name. Set it to the earlier name when you rename an arm: everybody
+            stays in the arm that they were in.
     """
 
     text: str | None = None
     fields: dict[str, str] = Field(default_factory=dict)
+    people: PeopleOfArm | None = None
+    id: str | None = None
 
 
 class TaskConfig(StrictModel):
@@ -118,10 +146,32 @@ class TaskConfig(StrictModel):
         told = [(arm.text, tuple(sorted(arm.fields.items()))) for arm in self.arms.values()]
         if len(set(told)) < len(told):
             raise ValueError("two arms are the same")
+        ids = [arm.id or name for name, arm in self.arms.items()]
+        if repeated := {name for name in ids if ids.count(name) > 1}:
+            raise ValueError(
+                f"two arms have the id {min(repeated)}; the id of an arm is its name unless it has another"
+            )
         if self.control is not None and self.control not in self.arms:
             raise ValueError(f"control names {self.control}, which is no arm of the task")
         if self.arms and self.control_arm is None:
             raise ValueError("name the arm that the others are compared with in control")
+        return self
+
+    @model_validator(mode="after")
+    def _people_differ(self) -> TaskConfig:
+        people = {name: arm.people for name, arm in self.arms.items() if arm.people is not None}
+        if not people:
+            return self
+        if self.control_arm not in people:
+            raise ValueError(
+                f"the people of {', '.join(people)} are compared with those of the control; add people to "
+                f"arms.{self.control_arm}"
+            )
+        if len(people) == 1:
+            raise ValueError("people's effect needs the people of another arm beside those of the control")
+        told = [one.model_dump_json() for one in people.values()]
+        if len(set(told)) < len(told):
+            raise ValueError("the people of two arms are the same")
         return self
 
     @property

@@ -68,4 +68,6 @@ GROUP_CONDITION: Condition = "group"
 REFERENCE_CONDITION: Condition = "no_persona"
 """The condition with which all others are compared."""
 VERDICTS = ("gap", "no_gap", "inconclusive")
+PEOPLE_VERDICTS = ("reproduces", "understates", "overstates", "reverses", "cannot_tell")
+"""How an experiment's effect on a model's answers compares with that on people's."""
 MISSING_KINDS: tuple[MissingKind, ...] = get_args(MissingKind)

@@ -110,18 +110,42 @@ def judge_and_missed(
 ) -> tuple[list[Evidence], list[str]]:
     """What `judge` and `inversions_missed` return, from correlations that are computed once."""
     measured = _within(values, country)
-    evidence = _judge(measured, pairs)
+    left = _present(measured, pairs)
+    alone = _each(measured, left)
+    evidence = _judged(measured, left, alone)
     found = {e.column for e in evidence}
 
     def named(column: str) -> bool:
-        return any(e.contrary and e.column == column for e in _judge(measured.inverted(column), pairs))
+        inverted = measured.inverted(column)
+        # Only the column's own correlations change: those of columns that it is no partner of stay.
+        changed = {c: of for c, of in left.items() if c == column or column in of}
+        new = {c: e for c, e in alone.items() if c not in changed} | _each(inverted, changed)
+        known = {c: new[c] for c in left if c in new}
+        return any(e.contrary and e.column == column for e in _judged(inverted, left, known))
 
     return evidence, sorted(c for c in values.columns if c not in found or not named(c))
 
 
 def _judge(measured: _Correlations, pairs: Mapping[str, Mapping[str, int]]) -> list[Evidence]:
-    left = {c: {p: s for p, s in of.items() if p in measured.at} for c, of in pairs.items() if c in measured.at}
-    known = {c: e for c, of in left.items() if (e := _evidence(c, of, measured)) is not None}
+    left = _present(measured, pairs)
+    return _judged(measured, left, _each(measured, left))
+
+
+def _present(measured: _Correlations, pairs: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    """The pairs of columns that are there."""
+    return {c: {p: s for p, s in of.items() if p in measured.at} for c, of in pairs.items() if c in measured.at}
+
+
+def _each(measured: _Correlations, pairs: Mapping[str, Mapping[str, int]]) -> dict[str, Evidence]:
+    """What the partners of each column say of it."""
+    return {c: e for c, of in pairs.items() if (e := _evidence(c, of, measured)) is not None}
+
+
+def _judged(
+    measured: _Correlations, left: Mapping[str, Mapping[str, int]], known: Mapping[str, Evidence]
+) -> list[Evidence]:
+    """Judge columns by what their partners say of them (`known`); see `judge`."""
+    known = dict(known)
     found: list[Evidence] = []
     while against := [e for e in known.values() if e.contrary]:
         worst = min(against, key=lambda e: (e.correlation, e.column))

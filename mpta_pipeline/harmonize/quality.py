@@ -7,14 +7,14 @@ consistent is only found by label assertions (`recode/`) and published marginals
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import isnan
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandera.polars as pa
 import polars as pl
-from pandera.errors import SchemaErrors
 
 from mpta_pipeline.core.checks import CheckResult
 from mpta_pipeline.core.errors import MptaError
@@ -26,6 +26,9 @@ from mpta_pipeline.harmonize.harmonized_columns import trait_columns
 from mpta_pipeline.harmonize.marginals import about, compare_marginals, pools_studies, study_of
 from mpta_pipeline.harmonize.recode import MISSING_SUFFIX, TOLERANCE, columns_set_aside, label_drift
 from mpta_pipeline.surveys import RawWave
+
+if TYPE_CHECKING:
+    import pandera.polars as pa
 
 # Sums of weights against respondents, per country: where they are exact, and the largest deviation elsewhere (EVS 2017:
 # Ukraine 1,648 for 1,612, Albania 1,454 for 1,435).
@@ -95,7 +98,9 @@ def check_wave(
     if previous is not None and previous.get_column("codebook")[0] != raw.release["codebook"]:
         previous = None  # the wave now comes from another source, with other ids and columns
     wave = _Wave(frame, raw, crosswalk, previous)
-    found = [check(wave) for check in _CHECKS]
+    with ThreadPoolExecutor(1, thread_name_prefix="mpta-check") as pool:
+        polarity_found = pool.submit(_polarity, wave)  # as long as all others together
+        found = [check(wave) if check is not _polarity else polarity_found.result() for check in _CHECKS]
     if accepted is None:
         return found
     return [
@@ -106,29 +111,13 @@ def check_wave(
 
 def _schema(wave: _Wave) -> CheckResult:
     """Types, values and ranges hold; each cell has either a value or a kind of missing answer."""
-    columns = {}
-    for name in wave.traits:
-        rule = wave.rules.get(name)
-        columns[name] = pa.Column(
-            pl.Float64 if rule and rule.row.numeric else pl.String, nullable=True, checks=_value_checks(rule)
-        )
-        columns[name + MISSING_SUFFIX] = pa.Column(
-            pl.String, nullable=True, checks=[pa.Check.isin(list(MISSING_KINDS))]
-        )
     problems: list[str] = []
     try:
         RESPONDENTS.validate(wave.frame.select(RESPONDENTS.schema.names()))
     except MptaError as failure:
         problems.append(str(failure))
-    try:
-        if not _holds(wave):
-            pa.DataFrameSchema(columns).validate(wave.frame.select(list(columns)), lazy=True)
-    except SchemaErrors as failure:
-        cases = failure.failure_cases
-        problems += [
-            f"{column}: {check} ({case})"
-            for column, check, case in cases.select("column", "check", "failure_case").rows()
-        ]
+    if not _holds(wave):
+        problems += _what_breaks(wave)
     both = wave.frame.select(
         (pl.col(c).is_null() == pl.col(c + MISSING_SUFFIX).is_null()).sum().alias(c) for c in wave.traits
     )
@@ -148,12 +137,13 @@ def _holds(wave: _Wave) -> bool:
     pandera says what is wrong, if anything is.
     """
     schema, conditions = wave.frame.schema, []
+    kinds = pl.lit(pl.Series(list(MISSING_KINDS)).implode())
     for name in wave.traits:
         rule = wave.rules.get(name)
         numeric = rule.row.numeric if rule else None
         if schema[name] != (pl.Float64 if numeric else pl.String) or schema[name + MISSING_SUFFIX] != pl.String:
             return False
-        conditions.append(pl.col(name + MISSING_SUFFIX).is_in(list(MISSING_KINDS)).all())
+        conditions.append(pl.col(name + MISSING_SUFFIX).is_in(kinds).all())
         if rule is None or rule.row.from_labels:
             continue
         if numeric:
@@ -161,6 +151,29 @@ def _holds(wave: _Wave) -> bool:
         else:
             conditions.append(pl.col(name).is_in(_values(rule)).all())
     return all(wave.frame.select(c.alias(str(k)) for k, c in enumerate(conditions)).row(0)) if conditions else True
+
+
+def _what_breaks(wave: _Wave) -> list[str]:
+    """The values of columns that break their rules."""
+    # Imported here because it takes half a second to load, which waves that hold can save.
+    import pandera.polars as pa
+    from pandera.errors import SchemaErrors
+
+    columns = {}
+    for name in wave.traits:
+        rule = wave.rules.get(name)
+        columns[name] = pa.Column(
+            pl.Float64 if rule and rule.row.numeric else pl.String, nullable=True, checks=_value_checks(rule)
+        )
+        columns[name + MISSING_SUFFIX] = pa.Column(
+            pl.String, nullable=True, checks=[pa.Check.isin(list(MISSING_KINDS))]
+        )
+    try:
+        pa.DataFrameSchema(columns).validate(wave.frame.select(list(columns)), lazy=True)
+    except SchemaErrors as failure:
+        cases = failure.failure_cases.select("column", "check", "failure_case")
+        return [f"{column}: {check} ({case})" for column, check, case in cases.rows()]
+    return []
 
 
 def _bounds(rule: Rule) -> tuple[float, float]:
@@ -177,6 +190,8 @@ def _values(rule: Rule) -> list[str]:
 
 
 def _value_checks(rule: Rule | None) -> list[pa.Check]:
+    import pandera.polars as pa
+
     if rule is None or rule.row.from_labels:
         return []
     if rule.row.numeric:
@@ -500,7 +515,7 @@ def _straight_lines(wave: _Wave) -> CheckResult:
 
 def _break_off(wave: _Wave) -> CheckResult:
     """Respondents who left most questions unanswered, and the share of "don't know"."""
-    kinds = ["dont_know", "refused_or_no_answer", "skipped_web", "invalid"]
+    kinds = pl.lit(pl.Series(["dont_know", "refused_or_no_answer", "skipped_web", "invalid"]).implode())
     lacking = pl.sum_horizontal(pl.col(c + MISSING_SUFFIX).is_in(kinds).cast(pl.Int32) for c in wave.traits)
     unsure = pl.sum_horizontal((pl.col(c + MISSING_SUFFIX) == "dont_know").cast(pl.Int32) for c in wave.traits)
     given = pl.sum_horizontal(pl.col(c).is_not_null().cast(pl.Int32) for c in wave.traits)

@@ -33,10 +33,13 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _REGEX_PARTS = re.compile(r"\(\?<[=!][^()]*\)|\[[^\]]*\]|\\.| ")
 
 
+@lru_cache(maxsize=65536)
 def normal_label(label: str) -> str:
     """A label without case, accents, extra spaces, a leading "1. " or a trailing "{1}", and with plain quotes."""
     text = _SHORT_FORM.sub("", _NUMBERING.sub("", label.translate(_QUOTES)))
-    folded = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    folded = text
+    if not text.isascii():
+        folded = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     return _SPACES.sub(" ", folded).strip(" .;:").casefold()
 
 
@@ -135,7 +138,7 @@ def _one_off(one: str, two: str) -> bool:
 def _book() -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
     """The content of `wordings.yaml`: spelling → wordings that it stands for, and the complete wordings."""
     # BaseLoader: `no` and `yes` are labels.
-    raw = yaml.load(WORDINGS.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    raw = yaml.load(WORDINGS.read_text(encoding="utf-8"), Loader=yaml.CBaseLoader)
     spellings = {
         normal_label(spelling): tuple(normal_label(w) for w in ([said] if isinstance(said, str) else said))
         for spelling, said in raw["spellings"].items()

@@ -25,7 +25,13 @@ from mpta_pipeline.inference.parallel_models import run_in_parallel, run_one_by_
 from mpta_pipeline.inference.probing import Probe, probe, stored_probe
 from mpta_pipeline.inference.prompt_parts import PartResponses, PromptParts
 from mpta_pipeline.inference.provider_registry import provider_problems
-from mpta_pipeline.inference.requests import PANEL_SHARE, of_panel_share, with_request_hashes
+from mpta_pipeline.inference.requests import (
+    PANEL_SHARE,
+    groups_left_out,
+    of_panel_share,
+    prompts_of,
+    with_request_hashes,
+)
 from mpta_pipeline.inference.responses import (
     Plan,
     ledger_height,
@@ -57,6 +63,7 @@ __all__ = [
     "card",
     "card_version",
     "costs_money",
+    "groups_left_out",
     "ledger_height",
     "load_models",
     "models_table",
@@ -66,6 +73,7 @@ __all__ = [
     "plan",
     "price_text",
     "probe",
+    "prompts_of",
     "provider_problems",
     "responses",
     "revoke",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence, Set
 from typing import Any
 
 import polars as pl
@@ -30,6 +30,7 @@ class BatchRun:
         recorder: Writes the results.
         unusable: Makes the error for a model that cannot be used, from the reason.
         still_wanted: Returns those of a batch's requests that are still wanted when it is submitted.
+        texts: Reads requests of the run with their texts: given hashes, and whether they are to be sent again.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class BatchRun:
         *,
         unusable: Callable[[str], ModelUnusableError],
         still_wanted: Callable[[list[ModelRequest]], Awaitable[list[ModelRequest]]],
+        texts: Callable[[Collection[str], bool], Iterable[ModelRequest]],
     ) -> None:
         self.provider = provider
         self.spec = provider.spec
@@ -49,11 +51,10 @@ class BatchRun:
         self.recorder = recorder
         self.unusable = unusable
         self.still_wanted = still_wanted
+        self.texts = texts
         self.reserved = 0.0
         self._answered: set[str] = set()
         """Requests of open batches whose response the ledger has already."""
-        self._texts: dict[str, ModelRequest] = {}
-        """Requests with their texts: what is noted of a batch has none."""
 
     async def run(self, requests: Iterator[ModelRequest], elicitations: Set[str], *, cancel: bool) -> None:
         """Submit what is not with the provider yet, or `cancel` what is; wait for the batches and record the results.
@@ -82,6 +83,8 @@ class BatchRun:
             self.spec.batch_poll,
             patience=self.spec.timeouts.patience,
             still_wanted=self.still_wanted,
+            # Nothing is sent while batches are cancelled.
+            texts=(lambda keys, again: ()) if cancel else self.texts,
         )
         # A run that was killed after it wrote results and before it forgot their batch gets them again.
         waiting = pl.Series(list(batches.waiting), dtype=pl.String)
@@ -92,9 +95,7 @@ class BatchRun:
             if cancel:
                 await batches.cancel()
             else:
-                self._texts = {request.request_hash: request for request in requests}
-                batches.know(self._texts)
-                await batches.submit(self._affordable(iter(self._texts.values()), batches.waiting))
+                await batches.submit(self._affordable(requests, batches.waiting))
             await batches.collect(self._take, self.recorder.writer.sync, self._hopeless, self._judge)
         except ProviderError as error:
             where = f". Its batches are noted in {batches.path}" if batches.open else ""
@@ -103,18 +104,16 @@ class BatchRun:
             report.notes += batches.notes
             spending.settle(self.reserved, report.cost or 0.0)
 
-    def _affordable(self, requests: Iterator[ModelRequest], waiting: set[str]) -> list[ModelRequest]:
-        """Return the requests that are not with the provider yet, as far as the budgets allow."""
-        taken = []
+    def _affordable(self, requests: Iterator[ModelRequest], waiting: set[str]) -> Iterator[ModelRequest]:
+        """Yield the requests that are not with the provider yet, as far as the budgets allow."""
         for request in requests:
             if request.request_hash in waiting:
                 continue
             reserved = self.recorder.spending.reserve(request)
             if reserved is None:
-                break
+                return
             self.reserved += reserved
-            taken.append(request)
-        return taken
+            yield request
 
     def _hopeless(self, results: Sequence[BatchResult]) -> bool:
         """Whether a batch of nothing but errors means that no further batch needs to be tried."""
@@ -132,7 +131,6 @@ class BatchRun:
         """Write one result of a batch."""
         if request.request_hash in self._answered:
             return
-        request = self._texts.get(request.request_hash, request)
         stats = CallStats(attempts=1, sent_at=time.time_ns() // 1_000_000)
         try:
             if result.error is not None:

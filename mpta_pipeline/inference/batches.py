@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -68,6 +69,8 @@ class Batches:
         poll: Seconds between checks of a batch.
         patience: Seconds that a batch may be in a state that the provider does not document.
         still_wanted: Called before each batch is submitted; returns those of its requests that are still wanted.
+        texts: Reads requests with their texts, which are not held while the provider has them: given hashes, and
+            whether they are to be sent again.
 
     Raises:
         ModelError: The note of open batches cannot be read.
@@ -82,6 +85,7 @@ class Batches:
         *,
         patience: float = 600.0,
         still_wanted: Callable[[list[ModelRequest]], Awaitable[list[ModelRequest]]] | None = None,
+        texts: Callable[[Collection[str], bool], Iterable[ModelRequest]] = lambda keys, again: (),
     ) -> None:
         self.endpoint = endpoint
         self.http = http
@@ -91,8 +95,12 @@ class Batches:
         self.path = folder / NOTE
         self.open: list[SubmittedBatch] = []
         self.notes: list[str] = []
-        self._queue: deque[list[ModelRequest]] = deque()
-        self._texts: dict[str, ModelRequest] = {}
+        self.texts = texts
+        self._new: Iterator[ModelRequest] = iter(())
+        self._again: deque[list[str]] = deque()
+        """Hashes of requests that the provider refused or lost."""
+        self._all_submitted = True
+        """No new requests are left."""
         self._odd_since: dict[str, float] = {}
         self._full = False
         """The provider accepts no further batch until one has ended."""
@@ -126,20 +134,31 @@ class Batches:
                 )
         self._save()
 
-    def know(self, requests: Mapping[str, ModelRequest]) -> None:
-        """Remember the texts of requests that may have to be submitted again."""
-        self._texts |= requests
+    async def submit(self, requests: Iterable[ModelRequest]) -> None:
+        """Submit requests in as many batches as needed; what the provider does not accept yet waits for `collect`.
 
-    async def submit(self, requests: Sequence[ModelRequest]) -> None:
-        """Submit requests in as many batches as needed; what the provider does not accept yet waits for `collect`."""
-        self.know({request.request_hash: request for request in requests})
-        self._queue += [list(requests[i : i + self.endpoint.most]) for i in range(0, len(requests), self.endpoint.most)]
+        The requests of a batch are taken from the iterator when it is submitted, so that their texts need not fit into
+        memory together.
+        """
+        self._new, self._all_submitted = iter(requests), False
         await self._submit_queue()
 
+    def _left(self) -> bool:
+        """Whether requests may have to be submitted."""
+        return bool(self._again) or not self._all_submitted
+
+    def _next_batch(self) -> list[ModelRequest]:
+        if not self._all_submitted:
+            part = list(islice(self._new, self.endpoint.most))
+            self._all_submitted = len(part) < self.endpoint.most
+            if part:
+                return part
+        return list(self.texts(self._again.popleft(), True)) if self._again else []
+
     async def _submit_queue(self) -> None:
-        while self._queue and not self._full:
-            part = self._queue.popleft()
-            if self.still_wanted is not None:
+        while self._left() and not self._full:
+            part = self._next_batch()
+            if part and self.still_wanted is not None:
                 part = await self.still_wanted(part)
             if not part:
                 continue
@@ -215,14 +234,14 @@ class Batches:
         Raises:
             ProviderError: A batch failed as a whole, or all its requests failed, or it does not end.
         """
-        while self.open or self._queue:
+        while self.open or self._left():
             if not self.open:
                 self._full = False
             await self._submit_queue()
             for submitted in list(self.open):
                 await self._look(submitted, take, kept, hopeless)
                 after_batch()
-            if self.open or self._queue:
+            if self.open or self._left():
                 await asyncio.sleep(self.poll)
 
     async def _look(
@@ -275,6 +294,8 @@ class Batches:
     ) -> int:
         """Pass on results; return the number of requests that have none."""
         requests = {request.request_hash: request for request in submitted.as_requests()}
+        if results:  # texts that cannot be read any more are not needed to read the responses
+            requests |= {r.request_hash: r for r in self.texts(requests, False) if r.request_hash in requests}
         # By their order only if none has a name: else a damaged one would take another's place.
         nameless = len(results) == len(requests) and not any(r.request_hash for r in results)
         names = list(requests) if nameless else [r.request_hash for r in results]
@@ -302,11 +323,11 @@ class Batches:
         if any(other.id is not None for other in self.open):
             self._full = True
         elif parts:
-            part = self._queue.pop()
+            part = self._again.pop()
             if len(part) < 2:
                 raise ProviderError(ErrorKind.FATAL, f"the provider does not accept a batch of one request: {reason}")
             half = (len(part) + 1) // 2
-            self._queue += [part[:half], part[half:]]
+            self._again += [part[:half], part[half:]]
             self._full = True  # until the next round
         note = f"the provider did not accept all batches at once ({shorten(reason, 160)}); they were submitted in turn"
         if note not in self.notes:
@@ -314,9 +335,9 @@ class Batches:
 
     def _resubmit(self, submitted: SubmittedBatch) -> bool:
         """Queue those requests of a batch whose texts are known; the others are sent by the run that needs them."""
-        part = [self._texts[key] for key in submitted.requests if key in self._texts]
+        part = [request.request_hash for request in self.texts(submitted.requests, True)]
         if part:
-            self._queue.append(part)
+            self._again.append(part)
         return bool(part)
 
     def _check_time(self, submitted: SubmittedBatch, state: BatchState) -> None:

@@ -13,7 +13,7 @@ from mpta_pipeline.inference.ledger import Ledger
 from mpta_pipeline.inference.measured_speed import LEAST, measured_speed
 from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.prompt_parts import PromptParts
-from mpta_pipeline.inference.requests import by_shared_prefix, split_by_policy, with_request_hashes
+from mpta_pipeline.inference.requests import by_shared_prefix, can_be_sent, split_by_policy, with_request_hashes
 
 REQUESTS = LEAST + 4
 
@@ -26,7 +26,7 @@ def calibrate(spec: ModelSpec, prompts: pl.DataFrame | PromptParts, ledger: Path
     if not spec.provider_class.in_process or measured_speed(Ledger(ledger), one_by_one=True) is not None:
         return 0
     parts = prompts if isinstance(prompts, PromptParts) else PromptParts(spec, [lambda: prompts])
-    permitted, _ = split_by_policy(spec, parts.requests())
+    permitted, _ = split_by_policy(spec, parts.requests().filter(can_be_sent()))
     settled = Ledger(ledger).settled(permitted["request_hash"])
     known = pl.concat([settled.answered, settled.failed]).to_frame()
     todo = permitted.join(known, on="request_hash", how="anti", maintain_order="left")

@@ -66,7 +66,7 @@ class EarlyWarnings:
             and request.elicitation != "option_logprob"
             and len(self.sizes) < NEXT_LOOK
         ):
-            self.sizes.append((len(request.user) + len(request.system or ""), response.prompt_tokens))
+            self.sizes.append((request.characters, response.prompt_tokens))
         if request.elicitation == "option_logprob":
             return  # scored, not written
         self.sample.append((request, response))

@@ -7,8 +7,9 @@ import contextlib
 import itertools
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,11 @@ from mpta_pipeline.inference.providers.base import ModelResponse, Provider
 from mpta_pipeline.inference.recorder import MOST_NAMED, Recorder, record_of
 from mpta_pipeline.inference.remedies import UNSUPPORTED, VERSION, pattern_of, remedy_of
 from mpta_pipeline.inference.requests import (
+    HISTORY,
+    TOLD,
     ModelRequest,
     by_shared_prefix,
+    can_be_sent,
     iterate_requests,
     split_by_policy,
     unique_requests,
@@ -150,13 +154,16 @@ class Run:
         self.retry_errors = retry_errors
         self.report = RequestReport(spec.name)
         self.parts = prompts if isinstance(prompts, PromptParts) else None
+        self.keys = keys
         requests = unique_requests(spec, prompts) if isinstance(prompts, pl.DataFrame) else prompts.requests(keys)
         further = 0 if self.parts is None else self.parts.further(requests)
         self.answered_elsewhere = further
         """Requests that have a response and whose prompts are not read."""
-        self.report.requests = requests.height + further
-        self.requests, self.report.refusal = split_by_policy(spec, requests)
-        self.report.withheld = requests.height - self.requests.height
+        self.requests, self.report.refusal = split_by_policy(spec, requests.filter(can_be_sent()))
+        self.unreached = requests.filter(~can_be_sent())
+        """Turns of conversations that can be sent once the turn before them has a response."""
+        self.report.requests = requests.height - self.unreached.height + further
+        self.report.withheld = self.report.requests - further - self.requests.height
         self.began = time.perf_counter()
         self.provider: Provider = provider_for(spec)
         budgets = [] if budget is None else [budget if isinstance(budget, Budget) else Budget(budget)]
@@ -226,6 +233,7 @@ class Run:
         assert self.not_approved is not None
         report = self.report
         if not todo.is_empty():
+            todo = self._with_turns(todo)
             dollars = load_of(self.spec, self._with_texts(todo)).price or 0.0
             report.awaiting = waits(self.spec, todo.height, dollars, self.not_approved)
             if report.nothing_answered:
@@ -255,7 +263,12 @@ class Run:
         """Rows of `self.requests` with their texts, which are read part by part if the prompts are in parts."""
         return iter([requests]) if self.parts is None else self.parts.complete(requests)
 
-    def _in_turn(self, requests: pl.DataFrame) -> Iterator[ModelRequest]:
+    def _texts_of(self, todo: pl.DataFrame, keys: Collection[str], to_send: bool) -> Iterator[ModelRequest]:
+        """Those of the requests that have these hashes."""
+        wanted = pl.Series(list(keys), dtype=pl.String)
+        return self._in_turn(todo.filter(pl.col("request_hash").is_in(wanted.implode())), to_send=to_send)
+
+    def _in_turn(self, requests: pl.DataFrame, *, to_send: bool = True) -> Iterator[ModelRequest]:
         """Requests in the order in which they are sent.
 
         Prompts that were made again meanwhile are not read any more: the run that follows sends what they are now.
@@ -264,21 +277,59 @@ class Run:
             try:
                 texts = part if self.parts is None else self.parts.texts(part)
             except ReplacedError:
-                self.outdated.give_up(part["request_hash"])
+                if to_send:
+                    self.outdated.give_up(part["request_hash"])
                 continue
+            if HISTORY in texts.columns:
+                # A turn that was answered since has no history to be sent with.
+                texts = texts.filter(pl.col(HISTORY).is_not_null() | (pl.col(TOLD) == 0))
             yield from iterate_requests(by_shared_prefix(texts))
 
-    def _unsettled(self) -> pl.DataFrame:
-        """The requests without a response, as `_todo`, after the report has been filled."""
-        settled = self.ledger.settled(self.requests["request_hash"])
+    def _unsettled(self, requests: pl.DataFrame | None = None) -> pl.DataFrame:
+        """The requests (all, or some) without a response, as `_todo`, after the report has been filled."""
+        requests = self.requests if requests is None else requests
+        settled = self.ledger.settled(requests["request_hash"])
         skip = settled.answered if self.retry_errors else pl.concat([settled.answered, settled.failed])
-        return self.requests.join(skip.to_frame(), on="request_hash", how="anti", maintain_order="left")
+        return requests.join(skip.to_frame(), on="request_hash", how="anti", maintain_order="left")
+
+    def _with_turns(self, todo: pl.DataFrame) -> pl.DataFrame:
+        """Requests with the turns that may follow, for estimates."""
+        return pl.concat([todo, self.unreached]) if self.unreached.height else todo
+
+    def _next_turns(self) -> pl.DataFrame | None:
+        """The turns that can be sent now, because the turns before them were answered; None if there are none.
+
+        Prompts of conversations are in parts, which are composed anew from the ledger whenever they are read.
+        """
+        if self.unreached.is_empty() or self.parts is None:
+            return None
+        self.writer.sync()
+        try:
+            requests = self.parts.requests(self.keys)
+        except ReplacedError:  # the run that follows sends what they are now
+            return None
+        self.unreached = requests.filter(~can_be_sent())
+        new = requests.filter(can_be_sent()).join(self.requests, on="request_hash", how="anti", maintain_order="left")
+        permitted, _ = split_by_policy(self.spec, new)
+        todo, settled = self._unsettled(permitted), self.ledger.settled(permitted["request_hash"])
+        self.report.requests += new.height
+        self.report.withheld += new.height - permitted.height
+        self.report.reused += settled.answered.len()
+        self.report.earlier_errors += 0 if self.retry_errors else settled.failed.len()
+        self.requests = pl.concat([self.requests, permitted])
+        self.total += todo.height
+        self.outdated.add(todo)
+        return None if todo.is_empty() else todo
 
     async def _run(self) -> None:
         """Send what is left, now that no other run of this model does."""
         todo = self._todo()
+        self.outdated = OutdatedRequests(self.look_again, todo, self._in_turn)
         if todo.is_empty():
-            return
+            further = self._next_turns()  # another run has answered the turns before them
+            if further is None:
+                return
+            todo = further
         check_address(self.spec)
         key = self.spec.key()
         self.secrets = self.spec.secrets(key)
@@ -286,30 +337,40 @@ class Run:
         self._look_at_texts(todo)
         self.recorder = Recorder(self.writer, self.report, self.spending, self.early_warnings, self.secrets)
         self.total = todo.height
-        self.outdated = OutdatedRequests(self.look_again, todo, self._in_turn)
         self.began = time.perf_counter()
         async with (
             open_endpoint(self.spec, self.provider, self.cache_dir, key, self.secrets) as self.client,
             self._keeping(),
         ):
-            if self.spec.batch:
-                batch_run = BatchRun(
-                    self.provider,
-                    self.client,
-                    self.ledger,
-                    self.recorder,
-                    unusable=self._unusable,
-                    still_wanted=self.outdated.still_wanted,
-                )
-                try:
-                    await batch_run.run(self._in_turn(todo), set(todo["elicitation"]), cancel=self.cancelling)
-                finally:
-                    self._note_budget()
-            else:
-                await self._send_all(self._in_turn(todo))
-                while self.spending.exceeded is None and (again := await self.outdated.wanted_again()) is not None:
-                    await self._send_all(again)
+            await self._send_round(todo)
+            # Of each conversation, one turn after the other; the last look says what was not reached.
+            while (further := self._next_turns()) is not None and self._may_go_on():
+                await self._send_round(further)
         self._note_superseded()
+
+    def _may_go_on(self) -> bool:
+        """Whether further turns may be sent: no budget is reached, nothing cancelled, and no approval missing."""
+        return self.spending.exceeded is None and not self.cancelling and not self.spending.closed
+
+    async def _send_round(self, todo: pl.DataFrame) -> None:
+        if not self.spec.batch:
+            await self._send_all(self._in_turn(todo))
+            while self.spending.exceeded is None and (again := await self.outdated.wanted_again()) is not None:
+                await self._send_all(again)
+            return
+        batch_run = BatchRun(
+            self.provider,
+            self.client,
+            self.ledger,
+            self.recorder,
+            unusable=self._unusable,
+            still_wanted=self.outdated.still_wanted,
+            texts=partial(self._texts_of, todo),
+        )
+        try:
+            await batch_run.run(self._in_turn(todo), set(todo["elicitation"]), cancel=self.cancelling)
+        finally:
+            self._note_budget()
 
     def _look_at_texts(self, todo: pl.DataFrame) -> None:
         """Estimate the cost, and find the shortest and longest prompts, before anything is sent."""
@@ -317,11 +378,11 @@ class Run:
         if not priced and not tries:
             return
         cost, ends = 0.0, []
-        for part in self._with_texts(todo):
+        for part in self._with_texts(self._with_turns(todo)):
             if priced:
                 cost += sum(self.spending.estimate(request, typical=True) for request in iterate_requests(part))
             if tries:
-                ends.append(_shortest_and_longest(part))
+                ends.append(_shortest_and_longest(part.filter(can_be_sent())))
         if priced:
             self.report.cost, self.report.estimated_cost = 0.0, cost
         if tries:
@@ -649,13 +710,15 @@ class Run:
         self.progress(
             RequestProgress(
                 model=self.spec.name,
-                total=self.total + reused,
+                total=self.total + self.unreached.height + reused,
                 done=durable + reused,
                 reused=reused,
                 errors=self.report.errors,
                 rate=rate,
                 spent=self.report.cost or 0.0,
-                remaining_seconds=(self.total - len(self.outdated) - durable) / pace if pace > 0 else None,
+                remaining_seconds=(self.total + self.unreached.height - len(self.outdated) - durable) / pace
+                if pace > 0
+                else None,
                 warnings=tuple(self.early_warnings.warnings),
             )
         )
@@ -671,6 +734,7 @@ class Run:
         settled = report.answered + report.errors
         report.rate = settled / report.seconds if report.seconds > 0 and settled else 0.0
         report.left = max(self.total - settled, 0)
+        report.not_reached = self.unreached.height
         report.notes += [f"the endpoint does not offer {what}" for what in self.provider.missing_features]
         if len(report.fingerprints) > 1:
             report.notes.append(f"the provider's model changed during the run: {', '.join(report.fingerprints)}")

@@ -53,6 +53,7 @@ _FIRST = set(RECORD) - _LATER
 
 COMPACT_AT = 20_000  # records in segments: reading them takes .1 s
 MERGE_AT = 8  # parts of one level
+_FEW = 200_000  # requests of which the records are looked up by hash before their other columns are read
 LOCK_WAIT = 600.0  # seconds for another run of the same model to finish
 
 
@@ -177,6 +178,18 @@ class Ledger:
         found = self._collect(list(dict.fromkeys([*columns, "error", "asked_at"])), pick)
         return _best(found).select(columns)
 
+    def texts(self) -> pl.DataFrame:
+        """Return the texts of all responses and the final errors: request_hash, text, error."""
+        return self._select(["request_hash", "text", "error"], None)
+
+    def state(self) -> tuple[tuple[str, int], ...]:
+        """Return names and sizes of the files: while they are the same, so are the records."""
+        found = []
+        for path in (*self._logs(), *self._parts()):
+            with suppress(FileNotFoundError):  # compacted meanwhile
+                found.append((path.name, path.stat().st_size))
+        return tuple(found)
+
     def spread(self, wanted: pl.DataFrame, folder: Path) -> None:
         """Write the records of some requests into one subfolder per part, in one pass and without holding all of them.
 
@@ -188,6 +201,8 @@ class Ledger:
         def write(records: pl.LazyFrame) -> pl.LazyFrame:
             shutil.rmtree(folder, ignore_errors=True)
             target = pl.PartitionBy(folder, key="part")
+            if wanted.height <= _FEW:  # the other columns of other records are not read then
+                records = records.filter(pl.col("request_hash").is_in(wanted["request_hash"].unique().implode()))
             records.join(wanted.lazy(), on="request_hash").sink_parquet(target, mkdir=True, engine="streaming")
             return pl.LazyFrame()
 

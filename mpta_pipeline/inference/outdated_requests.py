@@ -10,7 +10,13 @@ import polars as pl
 
 from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.prompt_parts import PromptParts
-from mpta_pipeline.inference.requests import ModelRequest, iterate_requests, split_by_policy, unique_requests
+from mpta_pipeline.inference.requests import (
+    ModelRequest,
+    can_be_sent,
+    iterate_requests,
+    split_by_policy,
+    unique_requests,
+)
 
 LookAgain = Callable[[], pl.Series | None]
 """Returns the hashes of the requests that are wanted now; None if nothing has changed since the last call."""
@@ -23,7 +29,7 @@ MOST_OF_TIME = 0.05  # share of a run that may go into looking while nothing cha
 def wanted_requests(spec: ModelSpec, prompts: pl.DataFrame | PromptParts) -> pl.Series:
     """Return the hashes of the requests that a model may receive for these prompts."""
     requests = unique_requests(spec, prompts) if isinstance(prompts, pl.DataFrame) else prompts.requests()
-    permitted, _ = split_by_policy(spec, requests)
+    permitted, _ = split_by_policy(spec, requests.filter(can_be_sent()))
     return permitted["request_hash"]
 
 
@@ -60,6 +66,10 @@ class OutdatedRequests:
     def __len__(self) -> int:
         """Number of requests that were skipped."""
         return len(self._given_up.union(self._skipped))
+
+    def add(self, requests: pl.DataFrame) -> None:
+        """Add requests that became known during the run: the next turns of conversations."""
+        self._requests = pl.concat([self._requests, requests])
 
     def give_up(self, request_hashes: pl.Series) -> None:
         """Count requests as skipped whose texts cannot be read any more."""

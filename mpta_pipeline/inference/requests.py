@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
 
 HASH_LENGTH = 32  # 128 bits: no collision among 10 million requests
 SLICE = 100_000  # prompts hashed at a time: about .2 GB of text beside the frame
+HISTORY, HISTORY_TYPE = "history", pl.List(pl.Struct({"user": pl.String, "said": pl.String}))
+"""What precedes a turn of a conversation: questions, each with what the model said. Null for other prompts."""
+HISTORY_HASH = "history_hash"
+"""Hash of the history, part of the request's; null for first turns, which are the request that they would be alone."""
+TOLD = "told"
+"""Bytes of the history."""
+TURN = "turn-"
+"""Beginning of the hash of a turn that cannot be sent yet, because its history is not known. It is no request's."""
+BEHIND = f"{TURN}behind-"
+"""Beginning of the hash of such a turn if a turn before it failed for good."""
 _COLUMNS = ("system", "user", "options", "elicitation", "group", "data_use")
 
 
@@ -27,6 +38,7 @@ class ModelRequest:
     """One request as a provider gets it: what to answer, and nothing about the model.
 
     `known` is what a simulated respondent knows beside the texts (`known_truth.KnownTruth` as JSON); None for models.
+    `history` is what was asked and said before in the conversation, and `told` its length in bytes.
     """
 
     request_hash: str
@@ -36,6 +48,13 @@ class ModelRequest:
     elicitation: str
     group: str
     known: str | None = None
+    history: tuple[tuple[str, str], ...] = ()
+    told: int = 0
+
+    @property
+    def characters(self) -> int:
+        """Characters that are sent."""
+        return len(self.user) + len(self.system or "") + sum(len(asked) + len(said) for asked, said in self.history)
 
 
 def calls_needed(elicitation: str, options: int) -> int:
@@ -73,6 +92,10 @@ def request_hashes(spec: ModelSpec, prompts: pl.DataFrame) -> pl.Series:
         if COLUMN not in prompts.columns:
             raise ValueError(f"{spec.name} is a simulated respondent: its prompts need the column `{COLUMN}`")
         columns.append(COLUMN)
+    if HISTORY_HASH in prompts.columns:
+        later = hash_rows(prompts, [*columns, HISTORY_HASH], key=key, length=HASH_LENGTH)
+        first = hash_rows(prompts, columns, key=key, length=HASH_LENGTH)
+        return later.zip_with(prompts[HISTORY_HASH].is_not_null(), first).rename("request_hash")
     parts = [hash_rows(part, columns, key=key, length=HASH_LENGTH) for part in prompts.iter_slices(SLICE)]
     if not parts:
         return pl.Series("request_hash", [], dtype=pl.String)
@@ -102,6 +125,43 @@ def of_panel_share(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
     return prompts.filter(chosen | groups)
 
 
+def states_shares(spec: ModelSpec) -> bool:
+    """Whether the model can be asked for the shares of all options, which the condition `group` needs."""
+    return "verbalized" in spec.elicitations and "verbalized" in spec.provider_class.elicitations
+
+
+def prompts_of(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
+    """Return the prompts that the model is asked: about the persons of its share, and about described groups.
+
+    A model that cannot state shares is asked about no group (`groups_left_out`), and about everything else.
+    """
+    asked = of_panel_share(spec, prompts)
+    if states_shares(spec) or "condition" not in asked.columns:
+        return asked
+    return asked.filter(pl.col("condition") != GROUP_CONDITION)
+
+
+def groups_left_out(spec: ModelSpec, requests: int) -> str | None:
+    """Say that a model is not asked about groups, why, and what to do; None if it is asked, or nothing is left out.
+
+    Args:
+        spec: The model.
+        requests: Requests about groups.
+    """
+    if states_shares(spec) or not requests:
+        return None
+    said = f"{requests:,} questions about groups (condition `group`) are not asked of model {spec.name}; all others are"
+    if "verbalized" not in spec.provider_class.elicitations:
+        return (
+            f"{said}. They need elicitation `verbalized`, which provider {spec.provider} does not support: leave "
+            "the model out of this comparison, or remove `group` from the study's conditions"
+        )
+    return (
+        f"{said}. They need elicitation `verbalized`, which its entry in models.yaml does not list: add it to "
+        "`elicitations` if the endpoint can answer with text, or remove `group` from the study's conditions"
+    )
+
+
 def unique_requests(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
     """Return one row per request, in the order of the prompts. Equal texts are one request.
 
@@ -114,6 +174,9 @@ def unique_requests(spec: ModelSpec, prompts: pl.DataFrame) -> pl.DataFrame:
         _check_elicitation(spec, elicitation, _conditions(prompts, elicitation))
     source = pl.col("survey") if "survey" in prompts.columns else pl.lit("this source")
     known = [COLUMN] if spec.provider_class.wanted_truth(spec) is not None else []
+    if HISTORY in prompts.columns:
+        _check_turns(spec)
+        known += [HISTORY, TOLD]
     frame = prompts.select(*_COLUMNS, *known, source.alias("survey")).with_columns(
         request_hashes(spec, prompts), prompts.select(_options(prompts)).to_series()
     )
@@ -147,6 +210,27 @@ def _check_elicitation(spec: ModelSpec, elicitation: str, conditions: Collection
         listing = "" if elicitation not in spec.provider_class.elicitations else "list it in the model's entry, "
         remedy = f"{listing}remove `group` from the study's conditions, or leave this model out"
     raise ModelError(problem, file=spec.source, variable="elicitations", value=elicitation, remedy=remedy)
+
+
+def _check_turns(spec: ModelSpec) -> None:
+    """Refuse models that take one text only.
+
+    Raises:
+        ModelError: The model completes texts.
+    """
+    if spec.api == "completions":
+        raise ModelError(
+            f"Model {spec.name} completes texts, and a conversation consists of messages",
+            file=spec.source,
+            variable="api",
+            value=spec.api,
+            remedy="use api: chat if the endpoint has it, use asked: question in study.yaml, or leave this model out",
+        )
+
+
+def can_be_sent() -> pl.Expr:
+    """Whether a request's text is known: that of a turn is once the turn before it has a response."""
+    return ~pl.col("request_hash").str.starts_with(TURN)
 
 
 def split_by_policy(spec: ModelSpec, requests: pl.DataFrame) -> tuple[pl.DataFrame, PolicyError | None]:
@@ -184,5 +268,11 @@ def iterate_requests(requests: pl.DataFrame) -> Iterator[ModelRequest]:
     for part in requests.iter_slices(1000):
         known = pl.col(COLUMN) if COLUMN in part.columns else pl.lit(None).alias(COLUMN)
         columns = part.select("request_hash", "system", "user", "options", "elicitation", "group", known)
-        for hash_, system, user, options, elicitation, group, told in columns.iter_rows():
-            yield ModelRequest(hash_, system, user, tuple(options), elicitation, group, told)
+        histories: Iterator[tuple[tuple[tuple[str, str], ...], int]] = itertools.repeat(((), 0))
+        if HISTORY in part.columns:
+            turns = part.select(HISTORY, TOLD).iter_rows()
+            histories = ((tuple((h["user"], h["said"]) for h in turn or ()), told or 0) for turn, told in turns)
+        for (hash_, system, user, options, elicitation, group, truth), (history, told) in zip(
+            columns.iter_rows(), histories, strict=False
+        ):
+            yield ModelRequest(hash_, system, user, tuple(options), elicitation, group, truth, history, told)

@@ -18,7 +18,7 @@ from mpta_pipeline.inference.ledger import Ledger, LedgerCheck
 from mpta_pipeline.inference.measured_speed import measured_speed
 from mpta_pipeline.inference.models import ModelSpec
 from mpta_pipeline.inference.prompt_parts import PromptParts
-from mpta_pipeline.inference.requests import request_hashes, split_by_policy, unique_requests
+from mpta_pipeline.inference.requests import BEHIND, request_hashes, split_by_policy, unique_requests
 
 ASSUMED_RANGE = (0.5, 4.0)  # times the assumed time: another processor, or one that others use
 
@@ -29,8 +29,8 @@ class Plan:
 
     Attributes:
         model: The model.
-        requests: Different requests among the prompts.
-        calls: HTTP calls to make.
+        requests: Different requests among the prompts; at most, for conversations whose turns depend on answers.
+        calls: HTTP calls to make; likewise.
         cached: Requests that have a response already.
         errors: Requests that failed for good before; sent again only on demand.
         withheld: Requests that policy withholds from this model.
@@ -74,7 +74,7 @@ def plan(spec: ModelSpec, prompts: pl.DataFrame | PromptParts, ledger: Path) -> 
     settled = store.settled(allowed["request_hash"])
     todo = allowed.join(
         pl.concat([settled.answered, settled.failed]).to_frame(), on="request_hash", how="anti", maintain_order="left"
-    )
+    ).filter(~pl.col("request_hash").str.starts_with(BEHIND))
     shared: list[pl.DataFrame] = []
 
     def texts() -> Iterator[pl.DataFrame]:

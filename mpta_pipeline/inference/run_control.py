@@ -115,6 +115,7 @@ class RequestReport:
         awaiting: The error about requests that wait for an approval, if any do.
         left: Requests not sent because the run stopped before, or because they are no longer wanted.
         superseded: Those of them that are no longer wanted, e.g. because their prompts were made again.
+        not_reached: Turns of conversations, at most, that could not be asked because one before them has no response.
         stopped: Why the run stopped before the end; None if it did not.
         cut_off: Responses of this run that ended at the token limit without an answer.
         prompt_tokens: Tokens sent in this run.
@@ -142,6 +143,7 @@ class RequestReport:
     awaiting: ApprovalError | None = None
     left: int = 0
     superseded: int = 0
+    not_reached: int = 0
     stopped: str | None = None
     cut_off: int = 0
     prompt_tokens: int = 0
@@ -181,6 +183,7 @@ class RequestReport:
             "awaiting_because": None if self.awaiting is None else str(self.awaiting),
             "left": self.left,
             "superseded": self.superseded,
+            "not_reached": self.not_reached,
             "cut_off": self.cut_off,
             "stopped": self.stopped,
             "cost_usd": None if self.cost is None else round(self.cost, 6),

@@ -54,7 +54,8 @@ class Spending:
 
     def tokens(self, request: ModelRequest) -> int:
         """Return an upper estimate of a request's prompt tokens."""
-        return int((len(request.user.encode()) + len((request.system or "").encode())) / BYTES_PER_TOKEN) + 16
+        sent = len(request.user.encode()) + len((request.system or "").encode()) + request.told
+        return int(sent / BYTES_PER_TOKEN) + 16
 
     def estimate(self, request: ModelRequest, *, typical: bool = False) -> float:
         """Return the US dollars that a request costs at most, or `typical`ly, by its length and its token limit."""

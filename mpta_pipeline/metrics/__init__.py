@@ -9,6 +9,7 @@ from mpta_pipeline.metrics.estimate_checks import check_comparison, check_estima
 from mpta_pipeline.metrics.estimates import compute_estimates, estimates_and_rivals
 from mpta_pipeline.metrics.estimators.answer_shares import answer_shares
 from mpta_pipeline.metrics.estimators.experiments import answers_needed, experiments
+from mpta_pipeline.metrics.estimators.people_effects import people_effects
 from mpta_pipeline.metrics.headline import OPEN_TEXT, headline
 from mpta_pipeline.metrics.metric import METRICS, Metric
 from mpta_pipeline.metrics.model_comparison import compare_models
@@ -35,6 +36,7 @@ __all__ = [
     "find_pockets",
     "headline",
     "multiverse",
+    "people_effects",
     "people_shares",
     "read_retest",
     "retest",

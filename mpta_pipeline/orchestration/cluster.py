@@ -19,6 +19,7 @@ from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.orchestration import cluster_job
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.part_jobs import cluster
 from mpta_pipeline.pipeline.request_options import current_options
 from mpta_pipeline.pipeline.run_step import Made, make
 from mpta_pipeline.pipeline.staleness import unanswered
@@ -32,36 +33,48 @@ _WAIT_SECONDS = 30 * 24 * 3600
 
 
 def resource() -> Any:
-    """Dagster's resource `cluster`, from `MPTA_CLUSTER`: unset, or `slurm` with the variables of dagster-slurm.
+    """Dagster's resource `cluster`, from `MPTA_CLUSTER`.
+
+    With `slurm` requests are sent from its jobs. With `ray` and `kubernetes` the whole run is a job already.
 
     Raises:
         ConfigError: The variable names no cluster, or dagster-slurm is absent or not configured.
     """
-    kind = os.environ.get("MPTA_CLUSTER") or None
-    if kind is None:
+    if cluster() != "slurm":
         return dg.ResourceDefinition.none_resource("Requests are sent from the run's own process.")
-    if kind != "slurm":
-        raise ConfigError("There is no such cluster", variable="MPTA_CLUSTER", value=kind, remedy="set it to slurm")
-    try:
-        from dagster_slurm import BashLauncher, ComputeResource, SlurmResource
+    settings = slurm_settings()
+    from dagster_slurm import BashLauncher, ComputeResource
 
-        return ComputeResource(
-            mode="slurm",  # type: ignore[arg-type]
-            slurm=SlurmResource.from_env(),
-            default_launcher=BashLauncher(),
-            pre_deployed_env_path=os.environ["MPTA_SLURM_ENVIRONMENT"],
-        )
+    return ComputeResource(
+        mode="slurm",  # type: ignore[arg-type]
+        slurm=settings,
+        default_launcher=BashLauncher(),
+        pre_deployed_env_path=os.environ["MPTA_SLURM_ENVIRONMENT"],
+    )
+
+
+def slurm_settings() -> Any:
+    """The settings of dagster-slurm: how to reach the login node, and the queue.
+
+    Raises:
+        ConfigError: dagster-slurm is absent or not configured.
+    """
+    try:
+        from dagster_slurm import SlurmResource
+
+        _ = os.environ["MPTA_SLURM_ENVIRONMENT"]
+        return SlurmResource.from_env()
     except (ImportError, KeyError, ValueError) as failure:
         raise ConfigError(
             f"The Slurm cluster cannot be used: {failure}",
             variable="MPTA_CLUSTER",
-            value=kind,
+            value="slurm",
             remedy="install the extra `slurm` and set the variables of dagster_home/examples/slurm/slurm.env",
         ) from None
 
 
 def response_maker(
-    context: dg.AssetExecutionContext, deployment: Deployment, cluster: Any | None, table: str
+    context: dg.AssetExecutionContext, deployment: Deployment, slurm: Any | None, table: str
 ) -> Callable[[ModelTask], Made]:
     """The function that makes one model × task partition of the run's responses.
 
@@ -72,17 +85,17 @@ def response_maker(
     Args:
         context: The run's context.
         deployment: The deployment.
-        cluster: The resource `cluster`; None to send requests from this process.
+        slurm: The resource `cluster`; None to send requests from this process.
         table: The table of responses.
     """
-    if cluster is None:
+    if slurm is None:
         return lambda pair: make(deployment, table, str(pair))
     open_pairs = unanswered(deployment, [ModelTask.parse(key) for key in context.partition_keys])
     failures: dict[str, str] = {}
     for model in dict.fromkeys(pair.model for pair in open_pairs):
         keys = [str(pair) for pair in open_pairs if pair.model == model]
         try:
-            failures |= _submit(context, cluster, keys, approved=current_options(deployment).approved)
+            failures |= _submit(context, slurm, keys, approved=current_options(deployment).approved)
         except ModelError as failure:  # the job as a whole; the other models have their own
             failures |= dict.fromkeys(keys, failure.problem)
 
@@ -99,9 +112,9 @@ def response_maker(
     return stored_by_job
 
 
-def _submit(context: dg.AssetExecutionContext, cluster: Any, keys: list[str], *, approved: bool) -> dict[str, str]:
+def _submit(context: dg.AssetExecutionContext, slurm: Any, keys: list[str], *, approved: bool) -> dict[str, str]:
     """Send the requests of partitions in a job and wait for it; returns partition → message for those that failed."""
-    done = cluster.run(
+    done = slurm.run(
         context=context,
         payload_path=str(Path(cluster_job.__file__)),
         extras={"pairs": keys, "approved": approved},

@@ -450,6 +450,15 @@ class Deployment:
             tasks.item_file_version(config, base=self.config),
         )
 
+    def experiments_version(self) -> str:
+        """Version of what the arms of the study's experiments are drawn by; "" without experiments."""
+        drawn = {
+            task: tasks.drawn_from(config, self.study.seed)
+            for task, config in self.study.own_tasks.items()
+            if config.arms and config.arm_design == "one"
+        }
+        return digest(*(part for pair in drawn.items() for part in pair)) if drawn else ""
+
     def crosswalk_version(self) -> str:
         """Version of the crosswalk's rows for the codebooks that are in use."""
         codebooks = sorted({codebook for file in self.catalogue().waves.values() for codebook in file.codebooks})

@@ -16,6 +16,7 @@ from mpta_pipeline import inference, surveys
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.pipeline.configuration_problems import configuration_problems
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.steps.inference import groups_left_out
 from mpta_pipeline.pipeline.steps.tasks import items_left_out
 
 _ROOM = 3e9  # bytes; the demo's model and tables take about two
@@ -82,6 +83,9 @@ def _items(deployment: Deployment) -> Iterator[Diagnosis]:
         return
     for task, told in found:
         yield Diagnosis(f"items of {task}", True, told)
+    with suppress(MptaError):  # models.yaml that cannot be read was reported above
+        for pair, said in groups_left_out(deployment):
+            yield Diagnosis(pair.label, True, said)
 
 
 def _models(deployment: Deployment) -> Iterator[Diagnosis]:

@@ -262,6 +262,13 @@ SETTINGS: dict[str, Setting] = {
             lambda deployment, _: deployment.study_version(*SETTINGS["panel_design"].keys),
             keys=("panel", "seed"),
         ),
+        # Empty, and so no input of the panel, for studies without experiments.
+        Setting(
+            "experiments",
+            "study_card",
+            lambda deployment, _: deployment.experiments_version(),
+            keys=("tasks",),
+        ),
         Setting(
             "item_selection",
             "study_card",
@@ -471,8 +478,8 @@ _DECLARED = (
         tables.PANEL,
         "microdata",
         upstream=("personas", "groups"),
-        settings=("panel_design",),
-        code=("mpta_pipeline.personas.panel",),
+        settings=("panel_design", "experiments"),
+        code=("mpta_pipeline.personas.panel", "mpta_pipeline.tasks.arms"),
         description="The personas that models are asked about: a stratified sample by lowest keyed hash, with "
         "inclusion probabilities.",
         carried={"personas": "respondent_id survey wave"},
@@ -481,6 +488,14 @@ _DECLARED = (
             **_columns("stratum_size stratum_selected inclusion_probability rank", "personas.respondent_id"),
             **_columns("survey_weight weight", "personas.weight"),
         },
+    ),
+    StoredTable(
+        "arm_draws",
+        "personas",
+        Partitioning.NONE,
+        tables.ARM_DRAWS,
+        "microdata",
+        companion_of="panel",
     ),
     StoredTable(
         "items",
@@ -496,6 +511,7 @@ _DECLARED = (
         "answer.",
     ),
     StoredTable("gold", "tasks", Partitioning.TASK, tables.GOLD, "microdata", companion_of="items"),
+    StoredTable("arm_answers", "tasks", Partitioning.TASK, tables.ARM_ANSWERS, "microdata", companion_of="items"),
     StoredTable(
         "prompts",
         "tasks",
@@ -503,7 +519,7 @@ _DECLARED = (
         tables.PROMPTS,
         "microdata",
         # The groups and their wording are read for the condition `group`.
-        upstream=("items", "gold", "personas", "panel", "groups"),
+        upstream=("items", "gold", "personas", "panel", "arm_draws", "groups"),
         settings=("task", "prompt_design", "persona_design", "crosswalk"),
         code=("mpta_pipeline.tasks", "mpta_pipeline.personas"),
         description="Item × persona × condition × option order as texts; independent of the model, and equal texts are "
@@ -514,7 +530,7 @@ _DECLARED = (
             "options_differ": Check("No prompt shows the same option twice"),
         },
         carried={
-            "items": "task item_id cluster_id options",
+            "items": "task item_id cluster_id options asked_after",
             "personas": "survey wave data_use",
             "panel": "respondent_id weight",
         },
@@ -525,6 +541,7 @@ _DECLARED = (
             "user": "items.context items.question items.options",
             "gold_idx": "items.gold_idx items.column",
             "masked": "items.column items.reveals",
+            **_columns("turn shuffled_with", "items.sequence"),
         },
     ),
     StoredTable(
@@ -567,7 +584,7 @@ _DECLARED = (
         "response is kept.",
         carried={"prompts": "task prompt_id"},
         derived={
-            "request_hash": f"prompts.content_hash {_SENT}",
+            "request_hash": f"prompts.content_hash prompts.conversation prompts.turn {_SENT}",
             "text": _SENT,
             "thought": _SENT,
             **_columns("option_logprobs letter_share", f"{_SENT} prompts.options"),
@@ -588,7 +605,7 @@ _DECLARED = (
         carried={
             "responses": "model task prompt_id request_hash",
             "prompts": "condition survey wave respondent_id item_id cluster_id style framing paraphrase_id repeat_id "
-            "elicitation order_id gold_idx gold_pos weight arm treated",
+            "elicitation order_id gold_idx gold_pos weight arm treated conversation turn shuffled_with",
             "items": "kind category ordinal scoring answer_set",
         },
         derived={
@@ -623,6 +640,21 @@ _DECLARED = (
         on_demand=True,
     ),
     StoredTable(
+        "people_effects",
+        "metrics",
+        Partitioning.TASK,
+        tables.PEOPLE_EFFECTS,
+        "aggregates",
+        upstream=("arm_answers", "items", "groups"),
+        settings=("figure_rules",),
+        code=(
+            "mpta_pipeline.metrics.estimators.people_effects",
+            "mpta_pipeline.metrics.statistics.linearization",
+        ),
+        companion_of="subgroup_metrics",
+        on_demand=True,
+    ),
+    StoredTable(
         "ceiling",
         "metrics",
         Partitioning.TASK,
@@ -641,7 +673,7 @@ _DECLARED = (
         Partitioning.MODEL_TASK,
         tables.SUBGROUP_METRICS,
         "aggregates",
-        upstream=("scores", "gold", "items", "groups", "releases", "people_shares", "ceiling"),
+        upstream=("scores", "gold", "items", "groups", "releases", "people_shares", "people_effects", "ceiling"),
         settings=("figure_rules",),
         code=("mpta_pipeline.metrics", "mpta_pipeline.core.estimate_ids"),
         files=("replaced_estimates",),
@@ -834,6 +866,7 @@ _SHOWN = (
     "items",
     "scores",
     "people_shares",
+    "people_effects",
     "model_comparison",
     "models",
     "configurations",

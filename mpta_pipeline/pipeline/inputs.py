@@ -6,7 +6,7 @@ the graph does not know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -93,6 +93,12 @@ class Inputs:
         self._prepare(Node(name, key))
         return read(self._deployment, name, key)
 
+    def columns(self, name: str, *columns: str) -> pl.DataFrame:
+        """Some columns of the table that `table` gives; the others are not read."""
+        (key,) = self.partitions(name)
+        self._prepare(Node(name, key))
+        return pl.concat([part.select(columns) for part in self.one_by_one(name, [key], columns)])
+
     def optional_table(self, name: str) -> pl.DataFrame | None:
         """As `table`; None where a step on demand had nothing to store."""
         (key,) = self.partitions(name)
@@ -119,15 +125,18 @@ class Inputs:
         (key,) = self.partitions(name)
         return reduced(self._deployment, name, key, only)
 
-    def one_by_one(self, name: str, partitions: Iterable[str] | None = None) -> Iterator[pl.DataFrame]:
+    def one_by_one(
+        self, name: str, partitions: Iterable[str] | None = None, columns: Collection[str] | None = None
+    ) -> Iterator[pl.DataFrame]:
         """The rows of an upstream table, one chunk after another, so that they need not fit into memory.
 
         Args:
             name: The table.
             partitions: Its partitions to read; None for all that belong to the step's own.
+            columns: Columns to read, as far as they are stored; None for all.
         """
         for key in self.partitions(name) if partitions is None else partitions:
-            yield from frames_of(self._deployment, name, key)
+            yield from frames_of(self._deployment, name, key, columns)
 
     def parts(self, name: str) -> StoredParts:
         """The rows of an upstream table, some at a time: parts that can be iterated over more than once."""
@@ -174,10 +183,13 @@ class Inputs:
             raise self._deployment.no_wave()
         return self.stacked("harmonized_wave").sort("respondent_id")
 
-    def previous(self) -> pl.DataFrame | None:
-        """The table as it was stored before; None if there is none, or none that can be read."""
+    def previous(self, companion: str | None = None) -> pl.DataFrame | None:
+        """The table, or a companion, as it was stored before; None if there is none, or none that can be read."""
+        node = self.node if companion is None else Node(companion, self.partition)
+        if companion is not None and graph.TABLES[companion].companion_of != self.node.asset:
+            raise UndeclaredInputError(self.node.asset, f"the table {companion}")
         try:
-            return with_current_names(self.node.asset, read_table(path_of(self._deployment, self.node)))
+            return with_current_names(node.asset, read_table(path_of(self._deployment, node)))
         except (FileNotFoundError, DamagedError):
             return None
 

@@ -16,6 +16,7 @@ from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.core.vocabulary import GROUP_CONDITION
 from mpta_pipeline.inference.estimates import tokens_per_request
 from mpta_pipeline.inference.ledger import Ledger
+from mpta_pipeline.inference.requests import BEHIND, TOLD
 from mpta_pipeline.metrics import detectable
 from mpta_pipeline.metrics import multiverse as m
 from mpta_pipeline.pipeline.deployment import Deployment
@@ -200,12 +201,13 @@ def _unanswered(parts: inference.PromptParts, spec: inference.ModelSpec, ledger:
         0.0 if spec.price is None else spec.price.of(*tokens, batch=spec.batch) / _MILLION
         for tokens in ((_MILLION, 0), (0, _MILLION))
     )
-    prompt, response = tokens_per_request(spec)
     for read_part in parts.parts:
         prompts = read_part()
+        prompt, response = tokens_per_request(spec, turns=TOLD in prompts.columns)
         place = hash_uniform(prompts, ["respondent_id"], key=inference.PANEL_SHARE).alias("place")
         price = (prompt * sent + response * received).alias("dollars")
         rows = prompts.select("request_hash", "data_use", "condition", price).with_columns(place)
+        rows = rows.filter(~pl.col("request_hash").str.starts_with(BEHIND))
         each = rows.group_by("request_hash").agg(
             pl.when(pl.col("condition") == GROUP_CONDITION).then(0.0).otherwise("place").min().alias("from_share"),
             pl.col("data_use").max(),

@@ -15,10 +15,10 @@ from mpta_pipeline.core.errors import ConfigError, MptaError, ValidationError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.provenance import Node, Record, checksum, discard, store, write_record
 from mpta_pipeline.core.storage import at_work
-from mpta_pipeline.pipeline import graph, step_progress
+from mpta_pipeline.pipeline import graph, part_jobs, step_progress
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.inputs import Inputs
-from mpta_pipeline.pipeline.staleness import is_current, parents, reasons
+from mpta_pipeline.pipeline.staleness import inputs_digest, is_current, parents, reasons
 from mpta_pipeline.pipeline.step import Output, step_of
 from mpta_pipeline.pipeline.stored import INTO_CHUNKS, made, path_of
 
@@ -103,7 +103,35 @@ def make_part(deployment: Deployment, table: str, partition: str, part: int, of:
 
 
 def _make(deployment: Deployment, node: Node) -> Made | None:
-    with step_progress.reported(node), nullcontext() if _running.get() else at_work(deployment.layout):
+    with step_progress.reported(node):
+        made_now, jobs = _attempt(deployment, node)
+        if jobs is None:
+            return made_now
+        # The lock is free meanwhile: jobs may wait for hours in a queue, and a withdrawal must not wait for them.
+        jobs.submit(jobs.of)
+        return _attempt(deployment, node, jobs.of)[0]
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A step that is cut into jobs, and what submits them."""
+
+    of: part_jobs.PartJobs
+    submit: part_jobs.Submit
+
+
+def _attempt(
+    deployment: Deployment, node: Node, ended: part_jobs.PartJobs | None = None
+) -> tuple[Made | None, _Cut | None]:
+    """Make a partition, or find that jobs of a cluster should make its chunks first.
+
+    Args:
+        deployment: The deployment.
+        node: Table and partition.
+        ended: The jobs that made its chunks, after which this process makes what is missing.
+    """
+    with nullcontext() if _running.get() else at_work(deployment.layout):
+        submit = None if _running.get() or node.asset not in part_jobs.IN_PARTS else part_jobs.submitter()
         token = _running.set(True)
         try:
             start = _Start(parents(deployment, node), surveys.load_withdrawals(deployment.layout).version)
@@ -111,12 +139,34 @@ def _make(deployment: Deployment, node: Node) -> Made | None:
             because = reasons(None if before is None else before.parents, start.parents)
             whole = before is not None and not before.chunks
             inputs = Inputs(deployment, node, lambda wanted: _on_demand(deployment, wanted), start.parents)
-            now = _keep(deployment, node, start, step_of(node.asset)(inputs))
+            output = step_of(node.asset)(inputs)
+            if submit is not None and output.chunks:
+                left = part_jobs.missing(deployment, node, output.chunks)
+                if ended is not None:
+                    _say_what_jobs_made(ended, left)
+                elif (n := part_jobs.jobs_of(left)) > 1:
+                    output.needs.close()
+                    cut = part_jobs.PartJobs(node, n, left, inputs_digest(start.parents))
+                    return None, _Cut(cut, submit)
+            now = _keep(deployment, node, start, output)
             if now is not None and whole and now.record.chunks:
                 because = [*because, INTO_CHUNKS]
-            return None if now is None else now._replace(because=because)
+            return None if now is None else now._replace(because=because), None
         finally:
             _running.reset(token)
+
+
+def _say_what_jobs_made(jobs: part_jobs.PartJobs, left: int) -> None:
+    if not left:
+        part_jobs.say(f"{jobs.label}: the jobs made all {jobs.chunks:,} chunks")
+        return
+    text = f"{jobs.label}: the jobs left {left:,} of {jobs.chunks:,} chunks, which this process makes now"
+    if left >= jobs.chunks:
+        text += (
+            "; see the jobs' output, and whether the nodes have the same version of mpta, of polars and of the "
+            "configuration"
+        )
+    part_jobs.say(text, warning=True)
 
 
 def _on_demand(deployment: Deployment, node: Node) -> None:

@@ -11,12 +11,13 @@ from mpta_pipeline.core.chunks import becomes_chunks
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.provenance import Node, Record
-from mpta_pipeline.pipeline import graph
+from mpta_pipeline.pipeline import graph, part_jobs
 from mpta_pipeline.pipeline.approvals import unsent, waiting_models
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.held_releases import of_wave
 from mpta_pipeline.pipeline.staleness import parents
-from mpta_pipeline.pipeline.steps.inference import planned_prompts
+from mpta_pipeline.pipeline.steps.inference import groups_left_out, planned_prompts
+from mpta_pipeline.pipeline.steps.tasks import without_items
 from mpta_pipeline.pipeline.stored import made
 
 NOT_MADE = "not made yet"
@@ -28,6 +29,7 @@ CHANGED = {
     "harmonization_rules": "the concepts or the record of the source changed",
     "crosswalk": "the wording of concepts changed",
     "data_use": "the data-use policy changed",
+    "experiments": "the arms of an experiment changed",
     "task": "the task or its item file changed",
     "asked": "the models that are asked this configuration changed",
     "model": "the model's entry changed",
@@ -62,7 +64,7 @@ class Waiting:
         dollars: What these would cost, in US dollars; None if that is unknown or nothing.
     """
 
-    what: Literal["approval", "permission", "budget", "failed requests", "held release", "set aside"]
+    what: Literal["approval", "permission", "budget", "failed requests", "left out", "held release", "set aside"]
     subject: str
     message: str
     requests: int = 0
@@ -78,6 +80,8 @@ def outdated(deployment: Deployment) -> list[Outdated]:
             changes = [NOT_MADE] if record is None else list(_changes(record, parents(deployment, node)))
             if changes and record is not None and node.asset in IN_CHUNKS and becomes_chunks(record):
                 changes.append("it is in one file and will be stored in chunks, which repeats no request")
+            if changes and (n := part_jobs.expected_jobs(deployment, node)) > 1:
+                changes.append(f"up to {n} jobs on {part_jobs.cluster_name()} will make its chunks")
             reason = "; ".join(changes)
         except MptaError as failure:  # e.g. an item file that is absent
             reason = failure.problem
@@ -127,22 +131,36 @@ def waiting(deployment: Deployment) -> Iterator[Waiting]:
             text = f"nothing of it is sent by the daemon, because the model {because}; `mpta approve {name}` ({price})"
             yield Waiting("approval", name, text)
     for pair in graph.model_tasks(deployment):
-        record = made(deployment, Node("responses", str(pair)))
-        notes = record.notes if record else {}
-        if withheld := notes.get("withheld"):
-            yield Waiting("permission", pair.label, str(notes.get("withheld_because", "")), withheld)
-        if left := notes.get("left"):
-            text = f"{notes.get('stopped', 'stopped')}; `mpta run` continues"
-            yield Waiting("budget" if "budget" in text else "failed requests", pair.label, text, left)
-        if errors := notes.get("errors"):
-            why = f" ({notes['error_reasons']})" if notes.get("error_reasons") else ""
-            yield Waiting("failed requests", pair.label, f"failed{why}; `mpta run --retry-errors` retries", errors)
-    for wave, said in deployment.harmonizing_notes().items():
-        messages = {str(one.facts["file"]): one.message for one in of_wave(wave, said)}
-        for name, problem in said.get("left_out", {}).items():
+        yield from _waiting_requests(deployment, pair)
+    for task, said in without_items(
+        {task: made(deployment, Node("items", task)) for task in deployment.study.own_tasks}
+    ):
+        yield Waiting("set aside", task, said)
+    for pair, said in groups_left_out(deployment):
+        yield Waiting("left out", pair.label, said)
+    for wave, told in deployment.harmonizing_notes().items():
+        messages = {str(one.facts["file"]): one.message for one in of_wave(wave, told)}
+        for name, problem in told.get("left_out", {}).items():
             yield Waiting("held release", f"{wave}: {name}", messages.get(name, str(problem)))
     for name, problem in deployment.catalogue().problems.items():
         yield Waiting("set aside", name, problem)
+
+
+def _waiting_requests(deployment: Deployment, pair: ModelTask) -> Iterator[Waiting]:
+    """Requests of a model's last run that got no response."""
+    record = made(deployment, Node("responses", str(pair)))
+    notes = record.notes if record else {}
+    if withheld := notes.get("withheld"):
+        yield Waiting("permission", pair.label, str(notes.get("withheld_because", "")), withheld)
+    if left := notes.get("left"):
+        text = f"{notes.get('stopped', 'stopped')}; `mpta run` continues"
+        yield Waiting("budget" if "budget" in text else "failed requests", pair.label, text, left)
+    if unreached := notes.get("not_reached"):
+        text = "turns of conversations, at most, after one without a response"
+        yield Waiting("failed requests", pair.label, text, unreached)
+    if errors := notes.get("errors"):
+        why = f" ({notes['error_reasons']})" if notes.get("error_reasons") else ""
+        yield Waiting("failed requests", pair.label, f"failed{why}; `mpta run --retry-errors` retries", errors)
 
 
 def to_send(deployment: Deployment) -> Iterator[tuple[ModelTask, inference.Plan | MptaError]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -110,18 +110,30 @@ class StoredParts:
             yield with_current_names(self.table, part)
 
 
-def frames_of(deployment: Deployment, table: str, partition: str = "") -> Iterator[pl.DataFrame]:
+def frames_of(
+    deployment: Deployment, table: str, partition: str = "", columns: Collection[str] | None = None
+) -> Iterator[pl.DataFrame]:
     """The rows of one partition of a stored table, chunk after chunk; all at once if it is in one file.
+
+    Args:
+        deployment: The deployment.
+        table: The table.
+        partition: The partition.
+        columns: Columns to read, as far as they are stored; None for all.
 
     Raises:
         ConfigError: It has not been made yet.
     """
     chunks = chunks_of(deployment, table, partition)
-    if len(chunks) == 1:
+    if columns is not None:
+        schema = graph.TABLES[table].schema
+        earlier = {} if schema is None else schema.earlier_names
+        columns = {*columns, *(old for old, new in earlier.items() if new in columns)}
+    if len(chunks) == 1 and columns is None:
         yield read(deployment, table, partition)
         return
     for chunk in chunks:
-        yield with_current_names(table, chunk.read())
+        yield with_current_names(table, chunk.read(columns))
 
 
 def reduced(

@@ -242,6 +242,8 @@ def _fill_parts(
             _declare(con, table, part.sql)
             relation = _scan(con, table, part.files)
             relation.project(", ".join(_wanted(relation, con.table(part.sql), table))).insert_into(part.sql)
+            text = f"Rows of the published table {table.name}: one stored partition"
+            con.execute(f"comment on table {part.sql} is {literal(text)}")
     warehouse_parts.view_over(con, table, parts)
 
 
@@ -336,6 +338,12 @@ def _make_earlier_views(con: duckdb.DuckDBPyConnection) -> None:
     Comments are those of the current columns, so `_comment` comes first.
     """
     con.execute(f"create schema {EARLIER_SCHEMA}")
+    told = con.execute(
+        "select table_name, column_name, comment from duckdb_columns() where schema_name = 'main' and not internal"
+    ).fetchall()
+    comments: dict[str, list[tuple[str, str]]] = {}
+    for name, column, comment in told:
+        comments.setdefault(name, []).append((column, comment))
     for name, earlier in ({t.name: t.earlier_names for t in tables.PUBLISHED} | _EARLIER_VIEWS).items():
         if earlier:
             names = ", ".join(f"{quoted(new)} as {quoted(old)}" for old, new in earlier.items())
@@ -343,11 +351,7 @@ def _make_earlier_views(con: duckdb.DuckDBPyConnection) -> None:
             con.execute(f"create view {view} as select * rename ({names}) from main.{quoted(name)}")
             con.execute(f"comment on view {view} is {literal(f'{name} with the column names of versions before 0.2')}")
             old = {new: old for old, new in earlier.items()}
-            comments = con.execute(
-                "select column_name, comment from duckdb_columns() where schema_name = 'main' and table_name = ?",
-                [name],
-            )
-            for column, comment in comments.fetchall():
+            for column, comment in comments[name]:
                 con.execute(f"comment on column {view}.{quoted(old.get(column, column))} is {literal(comment)}")
 
 
@@ -390,10 +394,10 @@ def _comment(con: duckdb.DuckDBPyConnection) -> None:
         ("view" if t.name in in_parts else "table", t.name, t.description, t.columns) for t in tables.PUBLISHED
     ]
     published += [("view", v.name, v.description, v.columns) for v in tables.VIEWS]
+    comments = []
     for kind, name, description, columns in published:
-        con.execute(f"comment on {kind} {quoted(name)} is {literal(description)}")
-        for column in columns:
-            _comment_on_column(con, name, column.name, column.description)
+        comments.append(f"comment on {kind} {quoted(name)} is {literal(description)}")
+        comments += [_comment_on_column(name, column.name, column.description) for column in columns]
     labels = dict(
         con.sql(
             'select "column", any_value(label order by codebook) from concepts where "column" is not null group by 1'
@@ -407,11 +411,14 @@ def _comment(con: duckdb.DuckDBPyConnection) -> None:
             f"{name}__code": f"{label}: native code",
         }
         for part in parts.keys() & present:
-            _comment_on_column(con, "respondents", part, parts[part])
+            comments.append(_comment_on_column("respondents", part, parts[part]))
     for dimension in set(con.table("groups").columns) - tables.GROUPS.schema.keys():
         title = labels.get(dimension) or TITLES.get(dimension, dimension)
-        _comment_on_column(con, "groups", dimension, f"Dimension of the estimates: {title}; null if unknown")
+        comments.append(
+            _comment_on_column("groups", dimension, f"Dimension of the estimates: {title}; null if unknown")
+        )
+    con.execute("; ".join(comments))
 
 
-def _comment_on_column(con: duckdb.DuckDBPyConnection, of: str, column: str, text: str) -> None:
-    con.execute(f"comment on column {quoted(of)}.{quoted(column)} is {literal(text)}")
+def _comment_on_column(of: str, column: str, text: str) -> str:
+    return f"comment on column {quoted(of)}.{quoted(column)} is {literal(text)}"

@@ -18,7 +18,7 @@ import duckdb
 from mpta_pipeline import surveys
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.hashing import digest
-from mpta_pipeline.core.named_sql import literal, quoted
+from mpta_pipeline.core.named_sql import quoted
 from mpta_pipeline.core.provenance import files_of, is_whole, read_record
 from mpta_pipeline.core.storage import Layout
 
@@ -169,8 +169,5 @@ def _rows(parts: Sequence[Part]) -> Iterator[list[str]]:
 
 def view_over(con: duckdb.DuckDBPyConnection, table: tables.Table, parts: Sequence[Part]) -> None:
     """Publish parts as one table: a view with the rows of each, in their order."""
-    for part in parts:
-        text = f"Rows of the published table {table.name}: one stored partition"
-        con.execute(f"comment on table {part.sql} is {literal(text)}")
     rows = " union all ".join(f"select * from {part.sql}" for part in parts)
     con.execute(f"create view {quoted(table.name)} as {rows}")

@@ -20,7 +20,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from mpta_pipeline import inference, personas, surveys
+from mpta_pipeline import inference, personas, surveys, tasks
 from mpta_pipeline.core import tables
 from mpta_pipeline.core.chunks import discard_unused, rewrite_chunk
 from mpta_pipeline.core.errors import DamagedError, MptaError
@@ -203,12 +203,22 @@ def _drop_answers(
     layout: Layout, models: Mapping[str, inference.ModelSpec], theirs: pl.DataFrame, outcome: Forgotten
 ) -> None:
     own = theirs.filter("alone")
+    # Turns of conversations follow from the answers before them, also from those that others share.
+    talk = theirs.filter(pl.col("turn").is_not_null()) if tasks.are_turns(theirs) else theirs.clear()
+    own = own.filter(~pl.col("prompt_id").is_in(talk["prompt_id"].implode()))
     for name, spec in models.items():
         if spec.control and layout.ledger(name).is_dir():
             # A simulated respondent knows people's answers. It answers again at the next run, at no cost.
             outcome.answers[name] = inference.withdraw_all(layout.ledger(name))
-        elif own.height and layout.ledger(name).is_dir():
-            outcome.answers[name] = inference.withdraw(spec, own, layout.ledger(name))
+        elif theirs["alone"].any() and layout.ledger(name).is_dir():
+            ledger = layout.ledger(name)
+            dropped = inference.withdraw(spec, own, ledger) if own.height else 0
+            if talk.height:
+                turns = tasks.Conversations(spec, ledger).composed(talk).filter("alone")
+                # The last turns first: if this is interrupted, the earlier ones still lead to those that are left.
+                for part in turns.sort("turn", descending=True).partition_by("turn", maintain_order=True):
+                    dropped += inference.withdraw(spec, part, ledger)
+            outcome.answers[name] = dropped
     registered = {layout.ledger(name) for name in models}
     for folder in sorted(layout.ledger("any").parent.glob("*")):
         if folder.is_dir() and folder not in registered:

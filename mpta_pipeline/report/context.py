@@ -10,14 +10,17 @@ from typing import Any
 
 import polars as pl
 
+from mpta_pipeline.core.arms import as_the_control
 from mpta_pipeline.core.labels import Labels, plain
 from mpta_pipeline.core.published_figures import PublishedStudy
 from mpta_pipeline.core.study import Study
 from mpta_pipeline.report import charts, phrases, rows
 from mpta_pipeline.report.findings import Findings, find
 from mpta_pipeline.report.forest import Forest
+from mpta_pipeline.report.responses import failed
 from mpta_pipeline.report.rows import ALL, Estimate, MetricRecord
-from mpta_pipeline.report.transcripts import Transcript, transcripts
+from mpta_pipeline.report.scores import Scores
+from mpta_pipeline.report.transcripts import Chosen, Transcript, chosen_prompts, transcripts
 
 HEADLINE = "accuracy"
 DISTANCES = ("tv", "w1n", "js")
@@ -56,7 +59,8 @@ class Report:
     """The data that the sections show, made from the tables.
 
     Attributes:
-        frames: Published tables by name; empty ones for those that were not given.
+        frames: Published tables by name; empty ones for those that were not given. `items` are worded as the control of
+            an experiment asks them, `items_as_written` as the table has them.
         study: The study.
         metrics: Records of the metric registry, by name.
         set_aside: Wave → what was set aside in it, one text per column.
@@ -66,6 +70,8 @@ class Report:
         usage: Model → tokens and US dollars of its replies, and the model as the provider reports it.
         published: A published study whose figures are shown beside the own estimates; None if there is none.
         controls: Models with known answers (table `models`): named as controls, never ranked.
+        scores: The scores, read in parts.
+        failures: Failed requests: model, reason, count.
     """
 
     def __init__(
@@ -80,8 +86,12 @@ class Report:
         records: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
         usage: Mapping[str, Mapping[str, Any]] | None = None,
         published: PublishedStudy | None = None,
+        scores: Scores | None = None,
+        failures: pl.DataFrame | None = None,
     ) -> None:
-        self.frames = frames
+        self.frames = {**frames, "items": as_the_control(frames["items"], study), "items_as_written": frames["items"]}
+        self.scores = scores or Scores.of(frames["scores"], frames.get("group_replies"))
+        self.failures = failed(frames["responses"]) if failures is None else failures
         self.study = study
         self.metrics = metrics
         self.set_aside = {wave: list(lines) for wave, lines in sorted(set_aside.items()) if lines}
@@ -124,10 +134,8 @@ class Report:
     @property
     def n_answers(self) -> int:
         """Answers behind the report."""
-        scores = self.frames["scores"]
-        if scores.height:
-            return scores.height
-        return sum(row.n_answers for h in self.headlines for row in h.by_condition.values())
+        answers = self.scores.counts.answers
+        return answers or sum(row.n_answers for h in self.headlines for row in h.by_condition.values())
 
     @cached_property
     def samples(self) -> list[str]:
@@ -284,6 +292,7 @@ class Report:
         """What the first screen shows."""
         return find(
             self.frames,
+            scores=self.scores,
             level=self.level,
             margin=self.study.figures.equivalence_margin,
             # The records of the metric registry name the family within which q-values are corrected.
@@ -292,9 +301,14 @@ class Report:
         )
 
     @cached_property
+    def chosen_prompts(self) -> list[Chosen]:
+        """The prompts to show beside the cards."""
+        return chosen_prompts(self.found, self.frames, self.scores)
+
+    @cached_property
     def transcripts(self) -> list[Transcript]:
         """Prompts and replies beside the cards, as far as the data-use policy allows."""
-        return transcripts(self.found, self.frames)
+        return transcripts(self.chosen_prompts, self.frames, self.scores)
 
     @cached_property
     def reliability(self) -> list[dict[str, Any]]:

@@ -41,6 +41,7 @@ import polars as pl
 from mpta_pipeline.core.labels import ALL, CROSS
 from mpta_pipeline.core.verdicts import rival_verdict
 from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION
+from mpta_pipeline.report.scores import Scores
 
 Kind = Literal["pocket", "gap", "effect", "models"]
 KINDS: tuple[Kind, ...] = ("pocket", "gap", "effect", "models")
@@ -241,6 +242,7 @@ class Findings:
 def find(
     frames: Mapping[str, pl.DataFrame],
     *,
+    scores: Scores | None = None,
     level: float,
     margin: float = 0.0,
     families: Mapping[str, str] | None = None,
@@ -251,6 +253,7 @@ def find(
     Args:
         frames: Published tables by name: subgroup_metrics, pockets, model_comparison; scores and groups, if given,
             decide which findings concern the same people. Without them, nested groups count as the same.
+        scores: The scores, to be read in parts; None if they are among the frames.
         level: Level of the tests.
         margin: Largest gap in what is answered that counts as none, `figures.equivalence_margin` of the study.
         families: Metric → family within which its tests were corrected; a metric that is missing is its own family.
@@ -264,7 +267,7 @@ def find(
         *_comparisons(frames["model_comparison"]),
     ]
     found = [replace(f, control=True) if f.model in controls else f for f in found]
-    people = _People(frames["scores"], frames["groups"])
+    people = _People(scores or Scores.of(frames["scores"]), frames["groups"])
     cards: list[Finding] = []
     ties: list[Finding] = []
     uncertain: list[Finding] = []
@@ -647,7 +650,7 @@ def _related(a: Finding, b: Finding) -> bool:
 class _People:
     """Answers by person: what decides whether two findings concern the same people."""
 
-    scores: pl.DataFrame
+    scores: Scores
     groups: pl.DataFrame
     _cells: dict[tuple[str, ...], pl.DataFrame] = field(default_factory=dict)
 
@@ -720,13 +723,19 @@ class _People:
 
     def _of(self, f: Finding) -> pl.DataFrame | None:
         """One row per person: sums of each outcome by condition, weight, and the person's groups."""
-        if self.scores.is_empty() or self.groups.is_empty():
+        if self.groups.is_empty():
             return None
         if f.cell not in self._cells:
-            rows = self.scores.filter(
-                pl.col("model") == f.model, pl.col("task") == f.task, pl.col("survey") == f.survey
-            ).drop_nulls("respondent_id")
-            made = rows.group_by("respondent_id", "condition").agg(*_sums(), pl.col("weight").mean())
+            parts = [
+                part.filter(pl.col("survey") == f.survey)
+                .drop_nulls("respondent_id")
+                .group_by("respondent_id", "condition")
+                .agg(*_sums(), pl.col("weight").mean())
+                for part in self.scores.rows(_SUMMED, model=f.model, task=f.task)
+            ]
+            if not parts:
+                return None
+            made = pl.concat(parts).sort("respondent_id", "condition")
             wide = made.pivot(on="condition", index="respondent_id", values=_SUMS, separator="__")
             # The pivot names columns outcome__condition; the condition comes first here.
             names = {c: "__".join(reversed(c.split("__", 1))) for c in wide.columns if "__" in c}
@@ -738,11 +747,19 @@ class _People:
                 self.groups.drop("survey", strict=False).unique("respondent_id"), on="respondent_id", how="left"
             )
             self._cells[f.cell] = frame.sort("respondent_id")
+            while len(self._cells) > 1 and sum(one.height for one in self._cells.values()) > _MOST_PEOPLE:
+                del self._cells[next(iter(self._cells))]
         frame = self._cells[f.cell]
         needed = f"{f.condition}__reply"
         return frame if needed in frame.columns and frame.height else None
 
 
+_MOST_PEOPLE = 1_000_000
+"""People whose sums are held, over models, tasks and surveys; with their groups, they take about half a gigabyte."""
+_SUMMED = (
+    "survey", "respondent_id", "condition", "status", "score", "gold_idx", "pred_idx", "k_options", "ordinal",
+    "condescending", "weight",
+)  # fmt: skip
 _SUMS = [
     "reply", "asked", "refused", "read", "read_base", "spoken", "failed", "right", "keyed", "right_read", "keyed_read",
     "steps", "steps_base",

@@ -19,11 +19,13 @@ from mpta_pipeline.core.published_figures import PublishedStudy
 from mpta_pipeline.core.study import Study
 from mpta_pipeline.report import charts, charts_data, phrases
 from mpta_pipeline.report.context import Report
+from mpta_pipeline.report.findings import Findings
 from mpta_pipeline.report.published import as_rows
 from mpta_pipeline.report.rows import MetricRecord
+from mpta_pipeline.report.scores import Scores
 from mpta_pipeline.report.section import Section, sections
 from mpta_pipeline.report.sections.found import told
-from mpta_pipeline.report.transcripts import chosen_prompts
+from mpta_pipeline.report.transcripts import Chosen
 
 _TEMPLATES = Path(__file__).parent / "templates"
 TASKS = 40
@@ -39,10 +41,14 @@ class FirstScreen:
     Attributes:
         prompts: Ids of the prompts whose texts the report shows: PROMPTS and RESPONSES are read for these alone.
         told: The findings, and what was looked for, as sentences; published figures beside the own estimates.
+        found: The findings.
+        chosen: The prompts to show with each card.
     """
 
     prompts: list[str]
     told: dict[str, list[Any]]
+    found: Findings
+    chosen: list[Chosen]
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,9 @@ def render_report(
     records: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
     usage: Mapping[str, Mapping[str, Any]] | None = None,
     published: PublishedStudy | None = None,
+    scores: Scores | None = None,
+    failures: pl.DataFrame | None = None,
+    first: FirstScreen | None = None,
 ) -> str:
     """Render the report.
 
@@ -89,6 +98,9 @@ def render_report(
         records: Table → partition → the record of the stored table, for failures and warnings of the run.
         usage: Model → tokens and US dollars of its replies.
         published: A published study whose figures are shown beside the own estimates.
+        scores: The scores, to be read in parts; None if they are among the tables.
+        failures: Failed requests: model, reason, count; None if they are among the table `responses`.
+        first: What `first_screen` found in the same tables, if it was asked before.
 
     Returns:
         HTML with styles, scripts and data inside. Equal input gives equal text.
@@ -106,7 +118,11 @@ def render_report(
         records=records,
         usage=usage,
         published=published,
+        scores=scores,
+        failures=failures,
     )
+    if first is not None:
+        report.found, report.chosen_prompts = first.found, first.chosen
     shared = {"view": report, "study": study, "words": phrases, "labels": report.labels, "charts": charts}
     return (
         _environment()
@@ -143,6 +159,7 @@ def first_screen(
     metrics: Mapping[str, MetricRecord],
     labels: Labels,
     published: PublishedStudy | None = None,
+    scores: Scores | None = None,
 ) -> FirstScreen:
     """What the report says first, before PROMPTS and RESPONSES are read.
 
@@ -153,11 +170,13 @@ def first_screen(
         metrics: Records of the metric registry by name.
         labels: Names for people, and which models are controls.
         published: A published study whose figures are compared with the own estimates.
+        scores: The scores, to be read in parts; None if they are among the tables.
     """
     frames = {table.name: tables.get(table.name, table.empty()) for table in t.PUBLISHED}
-    report = Report(frames, study, metrics, {}, (), labels=labels)
-    prompts = sorted({prompt for _, prompts, _ in chosen_prompts(report.found, frames) for prompt in prompts})
-    return FirstScreen(prompts, told(report) | {"published": as_rows(report, published)})
+    report = Report(frames, study, metrics, {}, (), labels=labels, scores=scores)
+    chosen = report.chosen_prompts
+    prompts = sorted({prompt for one in chosen for prompt in one.prompts})
+    return FirstScreen(prompts, told(report) | {"published": as_rows(report, published)}, report.found, chosen)
 
 
 def _parts(report: Report, shared: Mapping[str, Any]) -> list[_Part]:

@@ -98,7 +98,9 @@ def clean_label(label: str | None) -> str | None:
     """A label on one line, without control characters, cut at a length that no producer reaches."""
     if label is None:
         return None
-    text = "".join(c if c.isprintable() else " " for c in label[:MAX_LABEL])
+    text = label[:MAX_LABEL]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
     return " ".join(text.split()) or None
 
 

@@ -14,13 +14,15 @@ from functools import lru_cache
 from mpta_pipeline.surveys.source_registry import Convention
 
 
+@lru_cache(maxsize=65536)
 def plain(label: str) -> str:
     """A label on one line, in lower case, without accents and with plain quotes."""
     for curly in ("\u2019", "\u2018", "\u00b4", "`", "\u00e2\u20ac\u2122", "\u0092"):
         label = label.replace(curly, "'")
     label = re.sub(r"^\.[a-z]:\s*", "", label)  # ".i:  Inapplicable", as the GSS Data Explorer writes
-    folded = unicodedata.normalize("NFKD", label)
-    return " ".join("".join(c for c in folded if not unicodedata.combining(c)).lower().split())
+    if not label.isascii():
+        label = "".join(c for c in unicodedata.normalize("NFKD", label) if not unicodedata.combining(c))
+    return " ".join(label.lower().split())
 
 
 @lru_cache(maxsize=65536)

@@ -2,16 +2,19 @@
 
 What belongs here: the layout of the rows, as PSPP's "System File Format" documents it. A file with anything unusual
 raises `UnusualError`, and ReadStat reads it: this module never decides that a file is damaged, and gives only cells
-that ReadStat gives too (tests/surveys/test_two_readers.py). It imports nothing of this package (see `readstat`).
+that ReadStat gives too (tests/surveys/test_two_readers.py). It has no C code of its own that a damaged file could
+crash, and reads bytes only as it needs them: it runs in this process, and most of its work side by side in threads.
 """
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +22,14 @@ import polars as pl
 
 WORD = 8  # bytes of a cell, or of a part of a text
 NULL = -(2**15)  # stands for an empty cell in a column of small numbers
-WINDOW = 2**19  # words that are looked at once
+ODD = NULL + 1  # stands for a number that is not small and whole, or is this one
+WINDOW = 2**21  # words that are looked at once
+LANE = 128  # words that are searched for blocks one after the other
+_LONGEST_STEP = 9  # words of a block with eight raw cells
+_MANY = 4  # if at most every fourth word is wanted, only these are decoded
+_AT_ONCE = 2**16  # words
+_TURNED_AT_ONCE = 64  # rows: few enough for the processor's cache
+_HEAD = 2**22  # bytes in which most dictionaries are
 # Codes of packed cells: 1 to 251 are a number plus the bias.
 PADDING, END, RAW, BLANKS, EMPTY, BIAS = 0, 252, 253, 254, 255, 100
 SYSMIS, HIGHEST, LOWEST = 0xFFEFFFFFFFFFFFFF, 0x7FEFFFFFFFFFFFFF, 0xFFEFFFFFFFFFFFFE
@@ -158,6 +168,58 @@ class _Dictionary:
             self.utf8 = found.upper() in (b"UTF-8", b"UTF8")
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Rows of a file, found but not yet decoded: many may be decoded side by side.
+
+    Attributes:
+        places: Variables wanted → their places.
+        codes: Code of each cell (rows × words).
+        raws: The raw cells among them, in the file's order.
+        utf8: The file says that its texts are UTF-8.
+    """
+
+    places: dict[str, Variable]
+    codes: Bytes
+    raws: Words
+    utf8: bool
+
+    def columns(self) -> dict[str, pl.Series]:
+        """Decode the rows.
+
+        Raises:
+            UnusualError: They have something that this module does not decode.
+        """
+        wanted = sorted({word for v in self.places.values() for word in range(v.first, v.first + v.words)})
+        if _MANY * len(wanted) > self.codes.shape[1]:
+            return _decoded(self.places, self.codes, self.raws, utf8=self.utf8)
+        numbers = _numbers_of_raws(self.codes)[:, wanted]
+        codes = self.codes[:, wanted]
+        moved = {word: place for place, word in enumerate(wanted)}
+        places = {name: Variable(moved[v.first], v.width) for name, v in self.places.items()}
+        return _decoded(places, codes, self.raws[numbers[codes == RAW]], utf8=self.utf8)
+
+
+def pieces(
+    path: Path, names: Sequence[str], wanted: Sequence[str], text: set[str], *, offset: int, limit: int, size: int
+) -> Iterator[Piece]:
+    """Yield rows of some variables, `size` rows at once; see `frames`."""
+    if sys.byteorder != "little":
+        raise UnusualError("this machine's numbers")
+    with path.open("rb") as file:
+        layout = _layout_at_the_start(file)
+        kinds = {name: bool(variable.width) for name, variable in zip(names, layout.variables, strict=False)}
+        if len(names) != len(layout.variables) or {name for name, is_text in kinds.items() if is_text} != text:
+            raise UnusualError("the variables are others")
+        if offset + limit > layout.rows:
+            raise UnusualError("fewer rows than wanted")
+        number = {name: place for place, name in enumerate(names)}
+        places = {name: layout.variables[number[name]] for name in wanted}
+        file.seek(layout.start)
+        for codes, raws in (_packed if layout.packed else _plain)(file, layout.words, offset, limit, size):
+            yield Piece(places, codes, raws, layout.utf8)
+
+
 def frames(
     path: Path, names: Sequence[str], wanted: Sequence[str], text: set[str], *, offset: int, limit: int, size: int
 ) -> Iterator[dict[str, pl.Series]]:
@@ -175,20 +237,36 @@ def frames(
     Raises:
         UnusualError: The file has something that this module does not decode.
     """
-    if sys.byteorder != "little":
-        raise UnusualError("this machine's numbers")
-    content = np.memmap(path, dtype=np.uint8, mode="r")
-    layout = layout_of(content)
-    kinds = {name: bool(variable.width) for name, variable in zip(names, layout.variables, strict=False)}
-    if len(names) != len(layout.variables) or {name for name, is_text in kinds.items() if is_text} != text:
-        raise UnusualError("the variables are others")
-    if offset + limit > layout.rows:
-        raise UnusualError("fewer rows than wanted")
-    words = (len(content) - layout.start) // WORD
-    body = content[layout.start : layout.start + words * WORD].view(np.uint64)
-    places = {name: layout.variables[names.index(name)] for name in wanted}
-    for codes, raws in (_packed if layout.packed else _plain)(body, layout.words, offset, limit, size):
-        yield _decoded(places, codes, raws, utf8=layout.utf8)
+    for piece in pieces(path, names, wanted, text, offset=offset, limit=limit, size=size):
+        yield piece.columns()
+
+
+def _layout_at_the_start(file: BinaryIO) -> Layout:
+    """Read the dictionary from a file's first bytes: as few as are enough."""
+    size = _HEAD
+    while True:
+        file.seek(0)
+        head = np.frombuffer(file.read(size), dtype=np.uint8)
+        try:
+            return layout_of(head)
+        except UnusualError:
+            if len(head) < size:
+                raise
+            size *= 16
+
+
+def _words(file: BinaryIO, count: int) -> Words:
+    """Read the next words of a file; fewer if it ends."""
+    content = np.empty(count, dtype=np.uint64)
+    return content[: _read_words(file, content)]
+
+
+def _read_words(file: BinaryIO, space: Words) -> int:
+    """Fill a space with the next words of a file, and return how many there are."""
+    content, got = memoryview(space).cast("B"), 0  # type: ignore[arg-type]  # NumPy's arrays are buffers
+    while read := file.readinto(content[got:]):  # type: ignore[attr-defined]
+        got += read
+    return int(got // WORD)
 
 
 def _numbers_of_raws(codes: Bytes) -> npt.NDArray[np.int32]:
@@ -197,18 +275,20 @@ def _numbers_of_raws(codes: Bytes) -> npt.NDArray[np.int32]:
     return counted.reshape(codes.shape)
 
 
-def _plain(body: Words, words: int, offset: int, limit: int, size: int) -> Iterator[tuple[Bytes, Words]]:
+def _plain(file: BinaryIO, words: int, offset: int, limit: int, size: int) -> Iterator[tuple[Bytes, Words]]:
     """Yield the rows of a file that is not packed, as if each cell were a raw one."""
-    if (offset + limit) * words > len(body):
-        raise UnusualError("the file ends early")
+    file.seek(offset * words * WORD, os.SEEK_CUR)
     for start in range(offset, offset + limit, size):
         rows = min(size, offset + limit - start)
-        yield np.full((rows, words), RAW, dtype=np.uint8), np.array(body[start * words : (start + rows) * words])
+        raws = _words(file, rows * words)
+        if len(raws) < rows * words:
+            raise UnusualError("the file ends early")
+        yield np.full((rows, words), RAW, dtype=np.uint8), raws
 
 
-def _packed(body: Words, words: int, offset: int, limit: int, size: int) -> Iterator[tuple[Bytes, Words]]:
+def _packed(file: BinaryIO, words: int, offset: int, limit: int, size: int) -> Iterator[tuple[Bytes, Words]]:
     """Yield the codes of rows, and the raw cells among them in the file's order."""
-    stream = _stream(body)
+    stream = _stream(file)
     codes, raws = np.empty(0, dtype=np.uint8), np.empty(0, dtype=np.uint64)
     skip = offset * words
     left = limit
@@ -236,31 +316,34 @@ def _packed(body: Words, words: int, offset: int, limit: int, size: int) -> Iter
         codes, raws, skip = codes[need:], raws[used:], 0
 
 
-def _stream(body: Words) -> Iterator[tuple[Bytes, Words]]:
+def _stream(file: BinaryIO) -> Iterator[tuple[Bytes, Words]]:
     """Yield the codes of cells and their raw cells, window by window.
 
     A block is a word of eight codes, followed by a word for each of them that says "raw".
     """
-    start, ended = 0, False
-    while start < len(body) and not ended:
-        window = np.array(body[start : start + WINDOW])
-        ones = (window.view(np.uint8) == RAW).view(np.uint64)  # a byte that is 1 for each raw cell
-        raw_cells = ((ones * _EACH_BYTE) >> np.uint64(56)).astype(np.uint8)  # the highest byte is the sum of all
-        step = (raw_cells + 1).tobytes()  # words from a block to the next one
-        blocks: list[int] = []
-        append, at, n = blocks.append, 0, len(window)
-        while at < n:
-            append(at)
-            at += step[at]
-        if at > n:  # the last block goes on beyond the window
-            at = blocks.pop()
-            if not blocks:
+    space, step_space = np.empty(WINDOW, dtype=np.uint64), np.empty(WINDOW, dtype=np.uint8)
+    kept, ended = 0, False  # words at the start of the space that the last window left
+    while not ended:
+        new = _read_words(file, space[kept:])
+        if not new:
+            if kept:
                 raise UnusualError("the file ends early")
-        places = np.array(blocks, dtype=np.int64)
-        codes = window[places].view(np.uint8)
-        is_raw = np.ones(at, dtype=bool)
-        is_raw[places] = False
-        raws = window[:at][is_raw]
+            return
+        window, step = space[: kept + new], step_space[: kept + new]
+        for start in range(0, len(window), _AT_ONCE):  # few enough words for the processor's cache
+            ones = (window[start : start + _AT_ONCE].view(np.uint8) == RAW).view(np.uint64)  # 1 for each raw cell
+            ones *= _EACH_BYTE  # the highest byte is the sum of all
+            ones >>= np.uint64(56)
+            step[start : start + _AT_ONCE] = ones
+        step += np.uint8(1)  # words from a block to the next one
+        is_block, at = _blocks(step)
+        if at > len(window):  # the last block goes on beyond the window
+            at = len(window) - 1 - int(is_block[::-1].argmax())
+            is_block[at] = False
+        is_block = is_block[:at]
+        codes, raws = window[:at][is_block].view(np.uint8), window[:at][~is_block]
+        kept = len(window) - at
+        space[:kept] = window[at:].copy()
         if (special := (codes == END)).any():
             codes = codes[: int(special.argmax())]
             raws = raws[: int(np.count_nonzero(codes == RAW))]
@@ -268,60 +351,106 @@ def _stream(body: Words) -> Iterator[tuple[Bytes, Words]]:
         if (padding := (codes == PADDING)).any():
             codes = codes[~padding]
         yield codes, raws
-        start += at
+
+
+def _blocks(step: Bytes) -> tuple[npt.NDArray[np.bool_], int]:
+    """Tell which words are blocks, if the first one is, and where the one after the last would be.
+
+    A block tells where the next one is, so they are found one after the other: in many lanes at once, of which each
+    but the first starts with a guess. A wrong guess steps from raw cell to raw cell and soon meets a block. Where the
+    lane before ends decides from which word on a lane is right.
+
+    Args:
+        step: Words from each word to the next block, if that word is one.
+    """
+    lanes = len(step) // LANE
+    is_block = np.zeros(len(step) + _LONGEST_STEP, dtype=np.bool_)
+    exits = np.zeros(lanes, dtype=np.int64)
+    starts = np.arange(lanes, dtype=np.int64) * LANE
+    lane, at, end = np.arange(lanes), starts, starts + LANE
+    while len(at):
+        is_block[at] = True
+        at = at + step[at]
+        inside = at < end
+        if not inside.all():
+            exits[lane[~inside]] = at[~inside]
+            lane, at, end = lane[inside], at[inside], end[inside]
+    entries = np.concatenate([starts[:1], exits[:-1]])
+    merged = entries.copy()  # from here on, what a lane found by itself is right
+    walked: list[int] = []  # the blocks before that
+    for wrong in np.flatnonzero(~is_block[entries]).tolist():
+        number = wrong
+        while number < lanes and not is_block[place := int(entries[number])]:
+            stop = (number + 1) * LANE
+            while place < stop and not is_block[place]:
+                walked.append(place)
+                place += int(step[place])
+            merged[number] = min(place, stop)
+            if place < stop:
+                break
+            exits[number] = place
+            number += 1
+            if number < lanes:
+                entries[number] = merged[number] = place
+    own = is_block[: lanes * LANE].reshape(lanes, LANE)
+    own &= np.arange(LANE) >= (merged - starts)[:, None]
+    is_block[walked] = True
+    place = int(exits[-1]) if lanes else 0
+    while place < len(step):
+        is_block[place] = True
+        place += int(step[place])
+    return is_block[: len(step)], place
 
 
 def _decoded(places: dict[str, Variable], codes: Bytes, raws: Words, *, utf8: bool) -> dict[str, pl.Series]:
     """Return the columns of some rows."""
-    raw = codes == RAW
     numbers = raws.view(np.float64)
-    empty = np.isnan(numbers) | (raws == SYSMIS) | (raws == HIGHEST) | (raws == LOWEST)
     with np.errstate(invalid="ignore"):
-        small = np.where(empty, 0.0, numbers).astype(np.int16)
-    # Neither empty nor a small whole number; a zero below zero stays one.
-    other = ~empty & ((small != numbers) | (small == NULL) | (raws == _BELOW_ZERO))
-    small[empty] = NULL
+        small = numbers.astype(np.int16)
+    # Small whole numbers but for a zero below zero; all else is an odd number, or empty.
+    plain = small == numbers
+    plain &= small > ODD
+    plain &= raws != _BELOW_ZERO
+    others = np.flatnonzero(~plain)
+    odd = numbers[others]
+    words = raws[others]
+    empty = np.isnan(odd) | (words == SYSMIS) | (words == HIGHEST) | (words == LOWEST)
+    small[others] = np.where(empty, np.int16(NULL), np.int16(ODD))
+    odd = odd[~empty]
     cells = _SMALL[codes]
-    cells[raw] = small
-    odd = np.zeros(codes.shape, dtype=bool)
-    odd[raw] = other
-    has_odd, has_blanks = np.asarray(odd.any(axis=0)), np.asarray((codes == BLANKS).any(axis=0))
-    texts = any(variable.width for variable in places.values())
-    number_of_raw = None
-    if texts or has_odd.any():
-        number_of_raw = _numbers_of_raws(codes)
-    by_column = np.ascontiguousarray(cells.T)
+    cells[codes == RAW] = small
+    odd_cells: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]] = {}
+    if len(odd):
+        odd_rows, odd_words = np.divmod(np.flatnonzero(cells.reshape(-1) == ODD), codes.shape[1])
+        order = np.argsort(odd_words, kind="stable")
+        found, first = np.unique(odd_words[order], return_index=True)
+        for word, own in zip(found.tolist(), np.split(order, first[1:]), strict=True):
+            odd_cells[word] = odd_rows[own], odd[own]
+    has_blanks = np.asarray((codes == BLANKS).any(axis=0))
+    number_of_raw = _numbers_of_raws(codes) if any(variable.width for variable in places.values()) else None
+    by_column = np.empty(cells.shape[::-1], dtype=np.int16)
+    for start in range(0, len(cells), _TURNED_AT_ONCE):
+        by_column[:, start : start + _TURNED_AT_ONCE] = cells[start : start + _TURNED_AT_ONCE].T
+    lowest = by_column.min(axis=1).tolist()
     columns: dict[str, pl.Series] = {}
     for name, variable in places.items():
-        first = variable.first
+        first_word = variable.first
         if variable.width:
             assert number_of_raw is not None
-            own = slice(first, first + variable.words)
-            columns[name] = _text(name, variable.width, codes[:, own], number_of_raw[:, own], raws, utf8=utf8)
+            own_words = slice(first_word, first_word + variable.words)
+            columns[name] = _text(
+                name, variable.width, codes[:, own_words], number_of_raw[:, own_words], raws, utf8=utf8
+            )
             continue
-        if has_blanks[first]:
+        if has_blanks[first_word]:
             raise UnusualError("blanks in a number")
-        column = pl.Series(name, by_column[first])
-        if has_odd[first]:
-            assert number_of_raw is not None
-            column = _floats(column, odd[:, first], number_of_raw[:, first], numbers)
-        elif column.min() == NULL:
+        column = pl.Series(name, by_column[first_word])
+        if lowest[first_word] == NULL:
             column = column.set(column == NULL, None)
+        if first_word in odd_cells:
+            column = column.cast(pl.Float64).scatter(*odd_cells[first_word])
         columns[name] = column
     return columns
-
-
-def _floats(
-    column: pl.Series,
-    odd: npt.NDArray[np.bool_],
-    number_of_raw: npt.NDArray[np.int32],
-    numbers: npt.NDArray[np.float64],
-) -> pl.Series:
-    """Return a column with large numbers or fractions at the places `odd`."""
-    values = column.set(column == NULL, None).cast(pl.Float64)
-    own = np.zeros(len(odd))
-    own[odd] = numbers[number_of_raw[odd]]
-    return pl.select(pl.when(pl.Series(odd)).then(pl.Series(own)).otherwise(values).alias(column.name)).to_series()
 
 
 def _text(

@@ -12,6 +12,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from mpta_pipeline.core.errors import DamagedError, SurveyFileError
@@ -240,9 +241,10 @@ def _places(name: str, values: pl.Series) -> pl.Expr:
         place = column.cast(pl.Enum(known)).to_physical()
     elif len(known) and known.dtype.is_integer() and (span := int(known[-1]) - int(known[0])) < 4096:
         # A small range uses a lookup table: value - lowest → position.
-        offsets = (known.cast(pl.Int64) - int(known[0])).cast(pl.UInt32)
-        lookup = pl.select(pl.int_range(span + 1, dtype=pl.UInt32).is_in(offsets.implode()).cum_sum() - 1).to_series()
-        place = pl.lit(lookup).gather(column.cast(pl.Int64) - int(known[0]))
+        low = int(known[0])
+        lookup = np.zeros(span + 1, dtype=np.uint32)
+        lookup[known.to_numpy().astype(np.int64) - low] = np.arange(len(known))
+        place = pl.lit(pl.Series(lookup)).gather(column.cast(pl.Int64) - low)
     else:
         place = column.rank("dense") - 1
     return place.cast(pl.UInt32).fill_null(len(known)).alias(name)
@@ -250,18 +252,22 @@ def _places(name: str, values: pl.Series) -> pl.Expr:
 
 def _table(raw: RawWave, name: str, values: pl.Series) -> pl.DataFrame:
     """Code, kind of missing answer and label of the distinct values of a variable."""
-    codes = as_codes(values, name)
+    codes = as_codes(values, name).to_list()
     labels = raw.labels(name)
     kinds = missing.kinds(
-        codes.drop_nulls().to_list(),
+        [code for code in codes if code is not None],
         labels,
         raw.convention,
         variable=name,
         declared=raw.declared(name),
         file_declares=bool(raw.release["file_declares_missing"]),
     )
-    said = [(c, raw.convention.system if c is None else kinds.get(c), labels.get(c or "")) for c in codes]
-    return pl.DataFrame(said, schema={"code": pl.String, "missing": pl.String, "label": pl.String}, orient="row")
+    said = {
+        "code": codes,
+        "missing": [raw.convention.system if code is None else kinds.get(code) for code in codes],
+        "label": [labels.get(code or "") for code in codes],
+    }
+    return pl.DataFrame({column: pl.Series(cells, dtype=pl.String) for column, cells in said.items()})
 
 
 def _by_code(raw: RawWave, found: Coded) -> Coded:
@@ -298,31 +304,32 @@ def _by_design(raw: RawWave, found: Mapping[str, Coded]) -> dict[str, Coded]:
     }
     if not filtered:
         return {}
-    places = pl.DataFrame([found[name].places.alias(name) for name in filtered])
-    off = (
-        places.select(pl.lit(flag).gather(pl.col(name)).alias(name) for name, flag in filtered.items())
-        .with_columns(raw.design_cells.alias(_CELL))
-        .group_by(_CELL)
-        .agg(pl.all().all())
-    )
+    design = raw.design_cells.rank("dense").to_numpy().astype(np.int64) - 1
     moved: dict[str, tuple[pl.DataFrame, pl.Expr]] = {}
     for name, flag in filtered.items():
-        cells_off = off.filter(pl.col(name)).get_column(_CELL)
-        if cells_off.is_empty():
+        given = np.bincount(
+            design * len(flag) + found[name].places.to_numpy(), minlength=(design.max() + 1) * len(flag)
+        )
+        off = given.reshape(-1, len(flag))[:, ~flag.to_numpy()].sum(axis=1) == 0
+        if not off.any():
             continue
         table, lookup = _moved(found[name].table, dict.fromkeys(flag.arg_true().to_list(), "not_asked"))
-        there = pl.when(pl.col(_CELL).is_in(cells_off.implode())).then(pl.lit(lookup).gather(pl.col(name)))
+        there = pl.when(pl.lit(pl.Series(off)).gather(pl.col(_CELL))).then(pl.lit(lookup).gather(pl.col(name)))
         moved[name] = (table, there.otherwise(pl.col(name)).alias(name))
-    new = places.with_columns(raw.design_cells.alias(_CELL)).select(expression for _, expression in moved.values())
+    places = pl.DataFrame([*(found[name].places.alias(name) for name in moved), pl.Series(_CELL, design)])
+    new = places.select(expression for _, expression in moved.values())
     return {name: Coded(table, new[name]) for name, (table, _) in moved.items()}
 
 
 def _moved(table: pl.DataFrame, kinds: Mapping[int, str | None]) -> tuple[pl.DataFrame, pl.Series]:
     """The table with one more row, of that kind, for each place in `kinds`; and the new place of each old one."""
-    added = table[list(kinds)].with_columns(missing=pl.Series(list(kinds.values()), dtype=pl.String))
+    columns = table.to_dict(as_series=False)
+    added = {name: [cells[place] for place in kinds] for name, cells in columns.items()} | {
+        "missing": [*kinds.values()]
+    }
     target = {place: table.height + number for number, place in enumerate(kinds)}
     lookup = pl.Series([target.get(place, place) for place in range(table.height)], dtype=pl.UInt32)
-    return pl.concat([table, added]), lookup
+    return pl.DataFrame({name: [*cells, *added[name]] for name, cells in columns.items()}, schema=table.schema), lookup
 
 
 def respondents(raw: RawWave) -> pl.DataFrame:

@@ -6,16 +6,19 @@ numbers as codes ("1"), the tags with a point (".d"). An empty cell is null.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from mpta_pipeline.core.errors import MptaError, SurveyFileError
-from mpta_pipeline.core.storage import UNREADABLE, disk_full, scratch
-from mpta_pipeline.surveys import readstat
+from mpta_pipeline.core.storage import UNREADABLE, disk_full, file_identity, scratch
+from mpta_pipeline.surveys import packed_sav, readstat
 from mpta_pipeline.surveys.csv_files import chunks_csv, describe_csv
 from mpta_pipeline.surveys.file_info import (
     MAX_VARIABLES,
@@ -31,6 +34,7 @@ from mpta_pipeline.surveys.opening import OpenFile
 
 # pyreadstat makes one Python object per cell, about 50 bytes (measured); two child processes read in parallel.
 CHUNK_CELLS = 4_000_000
+DECODED_CELLS = 8_000_000  # of a part that is decoded here: about 20 bytes each, of three parts at once
 # Share of the parts that the first of two processes reads: the second must unpack the rows before its own in a .sav, at
 # about a third of the cost of reading them; in a .dta it skips them.
 _FIRST = {"sav": 0.58, "dta": 0.5}
@@ -43,7 +47,7 @@ def describe(file: OpenFile) -> FileInfo:
         SurveyFileError: The file is not of that format, is damaged, or its variables cannot be used.
     """
     path, form = file.path, file.format
-    info = describe_csv(path) if form == "csv" else _describe_labelled(path, form)
+    info = describe_csv(path) if form == "csv" else _described_before(path, form, file_identity(path))
     info = replace(info, notes=file.notes + info.notes)
     if not info.variables:
         raise SurveyFileError("The file has no variables", file=path, remedy="download it again")
@@ -66,6 +70,12 @@ def describe(file: OpenFile) -> FileInfo:
                 remedy="rename one of them in the file",
             )
     return info
+
+
+@lru_cache(maxsize=4)
+def _described_before(path: Path, form: Format, _: tuple[int, ...]) -> FileInfo:
+    """The description of a file, which recognizing and reading it ask for in turn."""
+    return _describe_labelled(path, form)
 
 
 def _describe_labelled(path: Path, form: Format) -> FileInfo:
@@ -154,12 +164,44 @@ def parts(
             except (OSError, *UNREADABLE) as failure:
                 raise disk_full(failure, info.path) or failure from None
         return written
+    if info.format == "sav":
+        rows = max(1, min(size, DECODED_CELLS // max(1, len(info.names))))
+        if (decoded := _decode_parts(info, folder, names, rows)) is not None:
+            return decoded
     if info.format in ("sav", "dta") and (info.rows is None or info.rows > size):
         try:
             return _read_parts(info, folder, names, size)
         except readstat.UnreadableError:
             pass  # pyreadstat reads it, or says why it cannot be read
     return _read_in_turns(info, folder, names, size)
+
+
+def _decode_parts(info: FileInfo, folder: Path, names: Sequence[str], size: int) -> list[Path] | None:
+    """Write the parts of an ordinary .sav without ReadStat, in threads of this process; None if it is another file."""
+    if info.format != "sav" or info.rows is None or info.forced_encoding is not None:
+        return None
+    text = {v.name for v in info.variables if v.text}
+    rows = {"offset": 0, "limit": info.rows, "size": size}
+    written: list[Path] = []
+
+    def write(piece: packed_sav.Piece, target: Path) -> None:
+        readstat.coded(piece.columns()).write_ipc(target)
+
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            waiting: deque[Future[None]] = deque()
+            for piece in packed_sav.pieces(info.path, info.names, names, text, **rows):
+                written.append(folder / f"{len(written) * size}.arrow")
+                waiting.append(pool.submit(write, piece, written[-1]))
+                if len(waiting) > 2:
+                    waiting.popleft().result()
+            for future in waiting:
+                future.result()
+    except packed_sav.UnusualError:
+        return None
+    except (OSError, *UNREADABLE) as failure:
+        raise disk_full(failure, info.path) or failure from None
+    return written
 
 
 def _read_parts(info: FileInfo, folder: Path, names: Sequence[str], size: int) -> list[Path]:
@@ -178,7 +220,7 @@ def _read_parts(info: FileInfo, folder: Path, names: Sequence[str], size: int) -
         for process, start, end in zip(processes, starts, ends, strict=True):
             read = (str(info.path), info.format, info.forced_encoding, names, text)
             limit = None if end is None else end - start
-            where = {"offset": start, "limit": limit, "size": size, "folder": str(folder), "every": info.names}
+            where = {"offset": start, "limit": limit, "size": size, "folder": str(folder)}
             process.ask("read_parts", *read, **where)
         counts = [process.reply() for process in processes]
     finally:

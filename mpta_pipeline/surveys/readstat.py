@@ -24,9 +24,16 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from types import MappingProxyType
+from typing import IO, TYPE_CHECKING, Any
 
-import polars as pl
+if TYPE_CHECKING or __name__ != "__main__":
+    import polars as pl
+else:  # in the child: describing a file needs no polars, whose import takes as long as the description
+    _spec = importlib.util.find_spec("polars")
+    _spec.loader = importlib.util.LazyLoader(_spec.loader)
+    pl = sys.modules["polars"] = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(pl)
 
 # Tried in this order if the declared encoding is wrong; names that both iconv and Python know. Text that is not UTF-8
 # fails as UTF-8; five byte values are invalid in cp1252; the last accepts any byte.
@@ -78,7 +85,8 @@ def _read(path: str, form: str, encoding: str | None, **options: Any) -> tuple[A
 
 def describe(path: str, form: str) -> dict[str, Any]:
     """The metadata of a file as plain values. `encoding` is set if it is not the declared one."""
-    _, meta, encoding = _read(path, form, None, metadataonly=True)
+    # As a dictionary, because an empty frame would import pandas, which takes longer than all else here.
+    _, meta, encoding = _read(path, form, None, metadataonly=True, output_format="dict")
     return {
         "names": list(meta.column_names),
         "labels": dict(meta.column_names_to_labels),
@@ -164,7 +172,7 @@ def _frame(names: Sequence[str], data: Mapping[str, Any], text: set[str], *, tag
         columns[name], tag = _of_objects(name, data[name], text=name in text, tagged=tagged)
         if tag is not None:
             tags[name] = tag
-    return _coded(columns, tags)
+    return coded(columns, tags)
 
 
 def _of_objects(name: str, cells: Any, *, text: bool, tagged: bool) -> tuple[pl.Series, pl.Series | None]:
@@ -187,11 +195,8 @@ def read_parts(
     limit: int | None,
     size: int,
     folder: str,
-    every: Sequence[str],
 ) -> list[int]:
-    """Write rows of some variables, `size` rows to a file (Arrow IPC) named by its first row.
-
-    An ordinary .sav is decoded here; readstat-arrow reads what that does not, and .dta.
+    """Write rows of some variables with readstat-arrow, `size` rows to a file (Arrow IPC) named by its first row.
 
     Returns:
         How many rows each file has.
@@ -199,12 +204,6 @@ def read_parts(
     Raises:
         ValueError: readstat-arrow sees other variables than pyreadstat, or text that is not valid.
     """
-    if form == "sav" and limit is not None and encoding is None:
-        packed_sav = _packed_sav()
-        try:
-            return read_packed(path, names, text, offset=offset, limit=limit, size=size, folder=folder, every=every)
-        except packed_sav.UnusualError:
-            pass
     import readstat_arrow
 
     warnings.simplefilter("ignore", readstat_arrow.ReadstatWarning)  # pyreadstat tells none of them
@@ -238,43 +237,11 @@ def read_parts(
                 columns[name], tag = _of_arrow(name, batch.column(name))
             if tag is not None:
                 tags[name] = tag
-        _coded(columns, tags).write_ipc(Path(folder) / f"{offset + start}.arrow")
+        coded(columns, tags).write_ipc(Path(folder) / f"{offset + start}.arrow")
         counts.append(batch.num_rows)
 
     reader.read_batches(keep, batch_rows=size)
     return counts
-
-
-def read_packed(
-    path: str, names: Sequence[str], text: set[str], *, offset: int, limit: int, size: int, folder: str, every: Any
-) -> list[int]:
-    """As `read_parts`, for a .sav, without ReadStat.
-
-    Raises:
-        UnusualError: The file has something that is not decoded here.
-    """
-    counts: list[int] = []
-    found = _packed_sav().frames(Path(path), every, names, text, offset=offset, limit=limit, size=size)
-    for columns in found:
-        frame = _coded(columns, {})
-        frame.write_ipc(Path(folder) / f"{offset + sum(counts)}.arrow")
-        counts.append(frame.height)
-    return counts
-
-
-def _packed_sav() -> Any:
-    """The module beside this one, in the child, too, which does not import the package."""
-    if __package__:
-        from mpta_pipeline.surveys import packed_sav
-
-        return packed_sav
-    name = "packed_sav"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-        assert spec is not None and spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
 
 
 def _kind(dtype: Any) -> str:
@@ -301,7 +268,7 @@ def _of_arrow(name: str, array: Any) -> tuple[pl.Series, pl.Series | None]:
     return pl.Series(name, array), tags
 
 
-def _coded(columns: Mapping[str, pl.Series], tags: Mapping[str, pl.Series]) -> pl.DataFrame:
+def coded(columns: Mapping[str, pl.Series], tags: Mapping[str, pl.Series] = MappingProxyType({})) -> pl.DataFrame:
     """A part of a file: numbers, or text codes if Stata's tags are among the numbers."""
     frame = pl.DataFrame([_small_numbers(column) for column in columns.values()])
     schema = frame.schema
@@ -363,7 +330,7 @@ def shrunk(frame: pl.DataFrame) -> pl.DataFrame:
 def _answer(requests: IO[bytes], answers: IO[bytes]) -> None:
     """Answer requests until the parent closes the pipe."""
     calls: Mapping[str, Callable[..., Any]] = {
-        call.__name__: call for call in (describe, read_rows, read_parts, read_packed, read_plain)
+        call.__name__: call for call in (describe, read_rows, read_parts, read_plain)
     }
     while True:
         try:

@@ -97,6 +97,8 @@ def as_codes(column: pl.Series, name: str) -> pl.Series:
     """A raw column as code texts."""
     if column.dtype == pl.String:
         return column
+    if column.dtype.is_integer():
+        return column.cast(pl.String).alias(name)
     return column.to_frame(name).select(number_text(pl.col(name))).to_series()
 
 

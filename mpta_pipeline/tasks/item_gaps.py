@@ -17,6 +17,10 @@ from mpta_pipeline.core.errors import TaskError
 FEW, SHARE = 2, 0.05
 
 
+class NoItemsError(TaskError):
+    """No wave of the study has a question that the task can ask. A run sets the task aside; the others go on."""
+
+
 @dataclass(frozen=True)
 class Gap:
     """An item that was left out.

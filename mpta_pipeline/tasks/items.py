@@ -12,9 +12,10 @@ from mpta_pipeline.core.hashing import digest, file_sha256, hash_uniform
 from mpta_pipeline.core.study import Study, TaskConfig
 from mpta_pipeline.core.tables import GOLD, ITEMS
 from mpta_pipeline.personas import CrosswalkTables
-from mpta_pipeline.tasks.item_gaps import Gaps, sound
+from mpta_pipeline.tasks.item_gaps import Gaps, NoItemsError, sound
 from mpta_pipeline.tasks.item_locations import locate
 from mpta_pipeline.tasks.kind_registry import kind_of, task_kinds
+from mpta_pipeline.tasks.people_in_arms import with_hidden_answers
 from mpta_pipeline.tasks.task_kind import ItemRequest, TaskKind
 
 
@@ -47,7 +48,8 @@ def build_items(
         ITEMS.
 
     Raises:
-        TaskError: The item file is absent or has another structure, too many items cannot be asked, or none is left.
+        TaskError: The item file is absent or has another structure, or too many items cannot be asked.
+        NoItemsError: There are none.
         ConfigError: Unknown kind or option.
     """
     kind = kind_of(name, config, base)
@@ -58,10 +60,10 @@ def build_items(
     items = sound(items, gaps, files[0] if files else None)
     gaps.check(name, items.height)
     if items.is_empty():
-        raise TaskError(
-            f"Task {name} has no items",
+        raise NoItemsError(
+            f"Task {name} has no questions: no wave of the study has one that it can ask",
             variable=f"tasks.{name}",
-            remedy="choose other surveys or options: no wave of the study has a question that this kind can ask",
+            remedy="add a survey file that has them, choose other surveys or options, or remove the task",
         )
     own_key = pl.col("own_key") if "own_key" in items.columns else kind.gold is not None
     items = completed(items, task=name, kind=kind.name, own_key=own_key)
@@ -70,6 +72,7 @@ def build_items(
         spread = ["spread"] if "spread" in items.columns else []
         place = pl.col("hash").rank("ordinal").over("codebook", *spread)
         items = items.with_columns(place.alias("place")).sort("place", "hash").head(config.items)
+    items = with_hidden_answers(name, config, items, crosswalk)
     return ITEMS.conform(items.select(list(ITEMS.schema)))
 
 

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
-from scipy import stats
 
 from mpta_pipeline.core.checks import CheckResult
-from mpta_pipeline.core.described_groups import of_people
+from mpta_pipeline.core.described_groups import of_groups, of_people
 from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION
 from mpta_pipeline.tasks.option_orders import DIRECTIONS, SCALE
 
@@ -41,6 +40,9 @@ def _gold_positions(prompts: pl.DataFrame, orders: str) -> pl.DataFrame:
     Without `due`, it should be at each position of a number of options equally often.
     """
     keyed = prompts.filter(pl.col("gold_pos").is_not_null())
+    if "conversation" in prompts.columns:
+        # One order for all questions of a conversation: their positions are no independent draws.
+        keyed = keyed.filter(pl.col("conversation").is_null())
     seen = keyed.unique(["item_id", "respondent_id", "order_id"]) if keyed.height else keyed
     found = seen.select(pl.col("options").list.len().cast(pl.Int64).alias("k"), "gold_pos").group_by("k", "gold_pos")
     counts = found.agg(pl.len().cast(pl.Int64).alias("n"))
@@ -85,6 +87,8 @@ def _due_positions(seen: pl.DataFrame, prompts: pl.DataFrame) -> pl.DataFrame:
 
 def _chisquare(observed: list[int], due: list[float] | None) -> Any:
     """Pearson's test against `due`, or a uniform distribution; positions that no order uses do not count."""
+    from scipy import stats  # half a second to load, which commands that build no prompts save
+
     if due is None:
         return stats.chisquare(observed)
     used = [i for i, n in enumerate(due) if n > 0 or observed[i]]
@@ -174,6 +178,7 @@ def prompt_counts(prompts: pl.DataFrame, orders: str = "cyclic") -> dict[str, An
     alone = prompts.filter(pl.col("condition") == "persona").join(bare, on=twin, how="anti").height
     return {
         "personas": of_people(prompts)["respondent_id"].n_unique(),
+        "about_groups": of_groups(prompts).select("content_hash", "repeat_id").n_unique(),
         "without_persona": bare.height,
         "alone": alone,
         "repeated": prompts.filter(pl.col("options").list.n_unique() < pl.col("options").list.len()).height,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import ParamSpec
 
 import numpy as np
 import polars as pl
@@ -20,12 +21,21 @@ from mpta_pipeline.core.study import Study, TaskConfig, TaskVariant
 from mpta_pipeline.core.tables import PROMPTS
 from mpta_pipeline.core.vocabulary import DOMAINS, GROUP_CONDITION, LETTERS
 from mpta_pipeline.personas import PLACEBO, SHUFFLES, CrosswalkTables, masks, render, stand_ins
-from mpta_pipeline.tasks.arms import assigned, items_by_arm
+from mpta_pipeline.tasks.arms import assigned, drawn, items_by_arm
 from mpta_pipeline.tasks.asked_together import COLUMNS as TOGETHER
 from mpta_pipeline.tasks.asked_together import check_items, grouped, hidden_together, texts_together
 from mpta_pipeline.tasks.assignment import balanced_blocks, sweep
 from mpta_pipeline.tasks.batteries import ELICITATION as LISTED
 from mpta_pipeline.tasks.batteries import asked_at_once, of_batteries
+from mpta_pipeline.tasks.conversations import COLUMNS as OF_TURNS
+from mpta_pipeline.tasks.conversations import (
+    are_conversations,
+    as_turns,
+    conversations_per_person,
+    hidden_throughout,
+    in_sequence,
+    orders_of_conversations,
+)
 from mpta_pipeline.tasks.group_prompts import ASK as GROUP_ASK
 from mpta_pipeline.tasks.group_prompts import ELICITATION as GROUP_ELICITATION
 from mpta_pipeline.tasks.group_prompts import group_texts
@@ -82,7 +92,7 @@ def shown_items(items: pl.DataFrame, design: str, elicitation: str, request: str
     )
 
 
-def build_prompts(
+def plan_prompts(
     name: str,
     study: Study,
     *,
@@ -93,8 +103,9 @@ def build_prompts(
     base: Path | None = None,
     groups: pl.DataFrame | None = None,
     crosswalk: CrosswalkTables | None = None,
-) -> pl.DataFrame:
-    """Cross items, panel, conditions, styles, framings and option orders.
+    draws: pl.DataFrame | None = None,
+) -> PromptPlan:
+    """Decide who is asked what, which all of a task's prompts share.
 
     The system message holds the persona, and the user message the item, which is the same under every condition: a
     persona's prompts share their prefix and form one group. Every persona prompt has a twin without persona with the
@@ -111,36 +122,8 @@ def build_prompts(
         base: Configuration folder; None for that of the environment.
         groups: GROUPS; needed for the condition `group` and for items with conditions.
         crosswalk: Concepts and options; needed for the condition `group`.
-
-    Returns:
-        PROMPTS. The key begins with the group, so that the table's order keeps groups together.
+        draws: ARM_DRAWS of the study; None to draw the arms of an experiment anew.
     """
-    return plan_prompts(
-        name,
-        study,
-        items=items,
-        gold=gold,
-        panel=panel,
-        personas=personas,
-        base=base,
-        groups=groups,
-        crosswalk=crosswalk,
-    ).build()
-
-
-def plan_prompts(
-    name: str,
-    study: Study,
-    *,
-    items: pl.DataFrame,
-    gold: pl.DataFrame,
-    panel: pl.DataFrame,
-    personas: pl.DataFrame,
-    base: Path | None = None,
-    groups: pl.DataFrame | None = None,
-    crosswalk: CrosswalkTables | None = None,
-) -> PromptPlan:
-    """Decide who is asked what, which all of a task's prompts share; the arguments are those of `build_prompts`."""
     config = study.tasks[name]
     check_items(name, config, items)
     kind = kind_of(name, config, base)
@@ -152,14 +135,18 @@ def plan_prompts(
         config, study.seed, asked, items, gold=gold if keyed_by_persons(kind, items) else None, groups=groups
     )
     if config.arms:
-        strata = panel.drop("survey", strict=False).join(facts_of_people, on="respondent_id")
+        if draws is None:
+            strata = panel.drop("survey", strict=False).join(facts_of_people, on="respondent_id")
+            draws = drawn(strata, config, seed=study.seed, task=base_of(name))
         # A configuration of a multiverse asks what its figures are about: the study's own people in the control.
-        pairs = assigned(pairs, strata, config, seed=study.seed, task=base_of(name))
+        pairs = assigned(pairs, draws, config, task=base_of(name))
         if isinstance(config, TaskVariant):
             pairs = pairs.filter(~pl.col("treated"))
     elicitation = OPEN if items["options"].list.len().max() == 0 else config.elicitation
     # Items that hide the same columns share the persona's text, which is made once per set of columns.
-    hidden = of_batteries(masks(items, _shown_columns(personas)), items).with_columns(
+    talk = are_conversations(items)
+    hidden = of_batteries(masks(items, _shown_columns(personas)), items)
+    hidden = (hidden_throughout(hidden) if talk else hidden).with_columns(
         pl.col("hidden").list.join("\x1f").rank("dense").cast(pl.Int64).alias("mask_id")
     )
     facts = items.select("item_id", "cluster_id")
@@ -185,6 +172,9 @@ def plan_prompts(
     shown = _shown_by_arm(by_arm, config.orders, elicitation)
     if config.batch_items is not None:
         pairs = grouped(pairs, shown, size=config.batch_items, seed=study.seed)
+    if talk:
+        pairs = in_sequence(pairs, items, seed=study.seed)
+        conversations_per_person(config, shown)
     return PromptPlan(
         name,
         study,
@@ -202,6 +192,24 @@ def plan_prompts(
             [one for one in by_arm if one[0] == config.control_arm], config.orders, GROUP_ELICITATION, GROUP_ASK
         ),
     )
+
+
+_Inputs = ParamSpec("_Inputs")
+
+
+def _building(plan: Callable[_Inputs, PromptPlan]) -> Callable[_Inputs, pl.DataFrame]:
+    def build(*args: _Inputs.args, **kwargs: _Inputs.kwargs) -> pl.DataFrame:
+        """Cross items, panel, conditions, styles, framings and option orders; the arguments are `plan_prompts`'s.
+
+        Returns:
+            PROMPTS. The key begins with the group, so that the table's order keeps groups together.
+        """
+        return plan(*args, **kwargs).build()
+
+    return build
+
+
+build_prompts = _building(plan_prompts)
 
 
 @dataclass(frozen=True)
@@ -276,7 +284,9 @@ class PromptPlan:
         """Number of prompts, at most: personas without a text for a condition count."""
         most = self.config.options.get("max_orders")
         orders = self.shown.group_by("item_id").agg(pl.col("n_orders").first().alias("n"))  # equal in all arms
-        if most is not None:
+        if "turn" in self.pairs.columns:
+            orders = orders.with_columns(pl.lit(conversations_per_person(self.config, self.shown)).alias("n"))
+        elif most is not None:
             orders = orders.with_columns(pl.col("n").clip(upper_bound=int(most)))
         wordings = sum(len(self._wordings(condition)) for condition in self.conditions)
         cells = wordings * len(self._texts.styles) * len(self._texts.framings)
@@ -333,6 +343,8 @@ class PromptPlan:
             return PROMPTS.empty()
         prompts = pl.concat(parts, how="diagonal_relaxed")
         prompts = prompts.with_columns(_gold_position(prompts).alias("gold_pos"))
+        if "turn" in prompts.columns:
+            prompts = as_turns(prompts)
         sent = ["text_hash", "user_hash", "elicitation", "repeat_id"]
         prompts = prompts.with_columns(hash_rows(prompts, sent, key="content").alias("content_hash"))
         cell = [
@@ -341,6 +353,7 @@ class PromptPlan:
         ]  # fmt: skip
         ids = pl.format("{}-{}-{}", "group", pl.col("item_hash").str.head(6), hash_rows(prompts, cell, key="prompt"))
         facts = {"arm": pl.String(), "treated": pl.Boolean(), "line": pl.Int64(), "asked_together": pl.Int64()}
+        facts |= {name: PROMPTS.schema[name] for name in OF_TURNS}
         absent = (pl.lit(None, dtype).alias(name) for name, dtype in facts.items() if name not in prompts.columns)
         prompts = prompts.with_columns(ids.alias("prompt_id"), *absent)
         return PROMPTS.conform(prompts.select(list(PROMPTS.schema)))
@@ -367,11 +380,16 @@ class PromptPlan:
                 pl.coalesce("hash_together", "user_hash").alias("user_hash"),
             )
             asks, further = pl.when(pl.col("set").is_null()).then(asks).otherwise(pl.lit(LISTED)), list(TOGETHER[1:])
+        if "turn" in texts.collect_schema():
+            n = conversations_per_person(self.config, shown)
+            asked = orders_of_conversations(asked.join(repeats, how="cross"), n, seed=self.study.seed)
+            asked = asked.join(self.facts.lazy(), on="item_id")
+            further += [name for name in OF_TURNS if name != "conversation"]
+        else:
+            asked = asked.filter(_asked_orders(self.config)).join(self.facts.lazy(), on="item_id")
+            asked = asked.join(repeats, how="cross")
         return (
-            asked.filter(_asked_orders(self.config))
-            .join(self.facts.lazy(), on="item_id")
-            .join(repeats, how="cross")
-            .with_columns(
+            asked.with_columns(
                 pl.lit(self.name).alias("task"),
                 asks.alias("elicitation"),
                 # Prompts without a persona share the item.

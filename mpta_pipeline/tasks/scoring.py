@@ -239,7 +239,10 @@ def score(prompts: pl.DataFrame, items: pl.DataFrame, responses: pl.DataFrame) -
         pl.col("options").list.len().cast(pl.Int64).alias("k_options"),
         *(
             (pl.col(name) if name in prompts.columns else pl.lit(None, dtype)).alias(name)
-            for name, dtype in (("arm", pl.String), ("treated", pl.Boolean))
+            for name, dtype in (
+                ("arm", pl.String), ("treated", pl.Boolean), ("conversation", pl.String), ("turn", pl.Int64),
+                ("shuffled_with", pl.String),
+            )
         ),
     ]  # fmt: skip
     frame = parse_replies(prompts, responses).join(prompts.select(columns), on="prompt_id").join(facts, on="item_id")

@@ -10,7 +10,7 @@ from tests.attack.campaigns.kills import QUICK, kills, kills_in_chunks
 from tests.attack.campaigns.policies import ENDPOINTS, POLICIES, policies
 from tests.attack.campaigns.replies import replies
 
-CHUNKED = ("prompts", "asking", "figures", "forget")
+CHUNKED = ("prompts", "asking", "figures", "forget", "part of scores")
 """Stages that make or rewrite tables in chunks."""
 
 

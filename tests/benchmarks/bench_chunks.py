@@ -91,8 +91,11 @@ def make_prompts(folder: Path) -> dict[str, object]:
         return frame, tasks.prompt_counts(frame)
 
     names = chunk_names(made.height())
+    parts = made.in_chunks(names)
     return store(
-        folder, tables.PROMPTS, [Chunk(n, own, partial(build, part)) for n, part, own in made.in_chunks(names)]
+        folder,
+        tables.PROMPTS,
+        [Chunk(n, own, partial(build, part), counted="content_hash") for n, part, own in parts],
     )
 
 
@@ -146,7 +149,10 @@ def look_up(folder: Path) -> dict[str, object]:
         report = inference.send_requests(asked.spec, asked, folder / "ledger", keys=Path(room))
         answers = inference.PartResponses(asked, folder / "ledger", Path(room))
         number = {name: n for n, name in enumerate(others)}
-        chunks = [Chunk(p.name, p.version, lambda name=p.name: (answers.read(number[name]), {})) for p in prompts]
+        chunks = [
+            Chunk(p.name, p.version, lambda name=p.name: (answers.read(number[name]), {}), counted="request_hash")
+            for p in prompts
+        ]
         return store(folder, tables.RESPONSES, chunks) | {"requests": report.requests, "reused": report.reused}
 
 

@@ -4,7 +4,9 @@ Run `python -m tests.benchmarks.bench_ingest`. It stacks GSS files until there a
 them as one .sav and measures, each in a process of its own:
 
     read       pyreadstat reads all columns into polars
-    pipeline   file → raw waves → harmonized and checked waves → Parquet          at most 1.5 × read, 2 × its memory
+    pipeline   file → raw waves → harmonized and checked waves → Parquet,         at most .5 × read, 2 × its memory
+               the waves in two threads, the crosswalk loaded beside recognition
+    in_turn    the same, one after the other, as in a run of `mpta run`
     row-wise   the same recodes by pandas `apply(axis=1)` on a sample, per row    at least 20 × the pipeline's recoding,
                                                                                  which is measured in turns with it
 
@@ -21,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ import pyreadstat
 
 from mpta_pipeline import harmonize, surveys
 from mpta_pipeline.core.storage import Layout, write_parquet
+from mpta_pipeline.surveys import readstat
 from tests.shared_data import FOLDER
 
 YEARS = (2016, 2018)  # one codebook: 2024 numbers regions, for one, otherwise, and the crosswalk would stop it
@@ -87,29 +91,40 @@ def read(path: Path, _: Path) -> dict[str, Any]:
     return {"rows": frame.height, "columns": frame.width}
 
 
-def pipeline(path: Path, folder: Path) -> dict[str, Any]:
+def pipeline(path: Path, folder: Path, *, workers: int = 2) -> dict[str, Any]:
     """The way of the pipeline, from the file to checked harmonized Parquet."""
-    layout, registry, crosswalk = Layout(folder), surveys.load_sources(), harmonize.load_crosswalk()
+    layout = Layout(folder)
     started = time.perf_counter()
-    recognized = surveys.recognize(path, registry)
-    raws = [surveys.ingest(path, wave, layout, registry) for wave in recognized.waves]
-    ingested = time.perf_counter()
-    rows = columns = 0
-    recoding = 0.0
-    for raw in raws:
-        begun = time.perf_counter()
-        frame = harmonize.harmonize(raw, crosswalk)
-        recoding += time.perf_counter() - begun
-        harmonize.check_wave(frame, raw, crosswalk)
-        write_parquet(frame, layout.harmonized(raw.wave))
-        rows, columns = rows + frame.height, sum(f"{c}__missing" in frame.columns for c in frame.columns)
+    with ThreadPoolExecutor(workers) as pool:
+        loading = pool.submit(harmonize.load_crosswalk)
+        registry = surveys.load_sources()
+        recognized = surveys.recognize(path, registry)
+        raws = [surveys.ingest(path, wave, layout, registry) for wave in recognized.waves]
+        ingested, crosswalk = time.perf_counter(), loading.result()
+
+        def harmonized(raw: surveys.RawWave) -> tuple[int, int, float]:
+            begun = time.perf_counter()
+            frame = harmonize.harmonize(raw, crosswalk)
+            recoding = time.perf_counter() - begun
+            harmonize.check_wave(frame, raw, crosswalk)
+            write_parquet(frame, layout.harmonized(raw.wave))
+            return frame.height, sum(f"{c}__missing" in frame.columns for c in frame.columns), recoding
+
+        done = list(pool.map(harmonized, raws))
+    rows = sum(height for height, _, _ in done)
     return {
         "rows": rows,
-        "concepts": columns,
+        "concepts": sum(columns for _, columns, _ in done),
         "ingest_s": round(ingested - started, 2),
-        "harmonize_s": round(recoding, 2),
-        "recoding_us_per_row": recoding / rows * 1e6,
+        "after_s": round(time.perf_counter() - ingested, 2),
+        "recoding_us_per_row": sum(recoding for _, _, recoding in done) / rows * 1e6,
     }
+
+
+def in_turn(path: Path, folder: Path) -> dict[str, Any]:
+    """The same, one wave after the other."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as other:
+        return pipeline(path, Path(other), workers=1)
 
 
 def row_wise(_: Path, folder: Path) -> dict[str, Any]:
@@ -154,7 +169,12 @@ def row_wise(_: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-STEPS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {"read": read, "pipeline": pipeline, "row_wise": row_wise}
+STEPS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
+    "read": read,
+    "pipeline": pipeline,
+    "in_turn": in_turn,
+    "row_wise": row_wise,
+}
 
 
 def measured(step: str, path: Path, folder: Path) -> dict[str, Any]:
@@ -173,10 +193,14 @@ def main() -> int:
     parser.add_argument("paths", nargs="*", type=Path)
     arguments = parser.parse_args()
     if arguments.step:
-        started = time.perf_counter()
+        started, before = time.perf_counter(), time.process_time()
         result = STEPS[arguments.step](*arguments.paths)
-        own, child = (resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        print(json.dumps({**result, "inside_s": time.perf_counter() - started, "peak_mb": (own + child) / 1024}))
+        inside = time.perf_counter() - started
+        readstat.idle.end()
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        cpu = sum(use.ru_utime + use.ru_stime for use in used) - before
+        peak = sum(use.ru_maxrss for use in used) / 1024
+        print(json.dumps({**result, "inside_s": inside, "cpu_s": cpu, "peak_mb": peak}))
         return 0
     if not (FOLDER / "gss" / "GSS2018.dta").exists():
         print("NORC's GSS files are not there: set MPTA_SHARED_DATA to the folder that holds them")
@@ -190,15 +214,16 @@ def main() -> int:
             results[step] = measured(step, path, folder)
             print(step, {k: round(v, 2) if isinstance(v, float) else v for k, v in results[step].items()})
     estimates = {
-        "time, pipeline / read (at most 1.5)": results["pipeline"]["inside_s"] / results["read"]["inside_s"],
+        "time, pipeline / read (at most .5)": results["pipeline"]["inside_s"] / results["read"]["inside_s"],
         "memory, pipeline / read (at most 2)": results["pipeline"]["peak_mb"] / results["read"]["peak_mb"],
         "recoding, row-wise / pipeline (at least 20)": results["row_wise"]["recoding_us_per_row"]
         / results["row_wise"]["pipeline_us_per_row"],
     }
     for name, value in estimates.items():
         print(f"{name}: {value:.2f}")
+    print(f"time, in turn / read: {results['in_turn']['inside_s'] / results['read']['inside_s']:.2f}")
     ratios = list(estimates.values())
-    return 0 if ratios[0] <= 1.5 and ratios[1] <= 2 and ratios[2] >= 20 else 1
+    return 0 if ratios[0] <= 0.5 and ratios[1] <= 2 and ratios[2] >= 20 else 1
 
 
 if __name__ == "__main__":

@@ -8,10 +8,13 @@ import pytest
 from typer.testing import CliRunner
 
 from mpta_pipeline import cli
+from mpta_pipeline.cli.commands.plan import _add_jobs
 from mpta_pipeline.cli.designs import say_what_sets_the_width
 from mpta_pipeline.cli.result import Result
 from mpta_pipeline.core.multiverse import NamedFigure
 from mpta_pipeline.metrics.multiverse import FigureError
+from mpta_pipeline.pipeline import part_jobs
+from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.multiverse_designs import Candidate, Compared
 from tests.factories.deployment import STUDY, model
 
@@ -48,6 +51,22 @@ def test_the_plan_says_what_would_be_found(world):
     assert {row["task"] for row in found} <= set(STUDY["tasks"])
     assert all(0 < row["smallest"] <= row["detectable"] <= row["largest"] for row in found) and found
     assert "no gap of a subgroup of 5 people" not in done.output and "no gap of a subgroup of 7 people" in done.output
+
+
+def test_the_plan_says_which_steps_are_cut_into_jobs(world, monkeypatch):
+    tasks = ["value_alignment", "sample_myths"]
+    said = Result()
+    _add_jobs(said, Deployment.from_env(), tasks)
+    assert said.facts == {} and said.parts == [], "nothing without a cluster"
+    monkeypatch.setenv("MPTA_CLUSTER", "slurm")
+    _add_jobs(said, Deployment.from_env(), tasks)
+    assert [m.text for m in said.parts] == [
+        "No task is so large that its prompts and scores are made by jobs on Slurm."
+    ]
+    monkeypatch.setattr(part_jobs, "expected_jobs", lambda deployment, node: 5 if node.partition == tasks[0] else 1)
+    _add_jobs(said, Deployment.from_env(), tasks)
+    assert said.facts["jobs"] == {"value_alignment": 5}
+    assert "up to 5 jobs on Slurm make the chunks of its prompts, and of each model's scores." in said.parts[-1].text
 
 
 def test_the_plan_says_what_scales_forward_and_reversed_would_save(world):

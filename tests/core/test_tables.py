@@ -2,6 +2,7 @@
 
 import polars as pl
 import pytest
+from pandera.errors import SchemaErrors
 
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.core.tables import GOLD, PUBLISHED, RESPONDENTS, SUBGROUP_METRICS, Column, Table
@@ -70,3 +71,49 @@ def test_open_tables_carry_further_columns():
     assert RESPONDENTS.open
     frame = RESPONDENTS.empty().with_columns(pl.lit(None, pl.String).alias("sex"))
     assert RESPONDENTS.conform(frame).columns[-1] == "sex"
+
+
+RULED = Table(
+    "ruled",
+    "test",
+    (),
+    (
+        Column("share", pl.Float64, "a share", nullable=True, ge=0, le=1),
+        Column("mean", pl.Float64, "a mean"),
+        Column("n", pl.Int64, "a count", ge=0),
+        Column("kind", pl.String, "a kind", nullable=True, isin=("a", "b")),
+        Column("list", pl.List(pl.String), "values"),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *(("share", v) for v in (None, 0.0, 1.0, 1.1, -0.1, float("nan"), float("inf"))),
+        *(("mean", v) for v in (None, -3.0, float("nan"), float("inf"))),
+        *(("n", v) for v in (None, 0, -1)),
+        *(("kind", v) for v in (None, "b", "c", "")),
+        *(("list", v) for v in (None, [], [None])),
+    ],
+)
+def test_the_pass_over_all_rules_accepts_only_what_pandera_accepts(column, value):
+    good = {"share": 0.5, "mean": 0.0, "n": 1, "kind": "a", "list": ["x"]}
+    frame = pl.DataFrame([good, good | {column: value}], schema=RULED.schema)
+    try:
+        RULED._pandera.validate(frame, lazy=True)
+        accepted = True
+    except SchemaErrors:
+        accepted = False
+    assert RULED._holds_for(frame) <= accepted
+    if accepted:
+        assert RULED.validate(frame) is frame
+    else:
+        with pytest.raises(ValidationError, match=column):
+            RULED.validate(frame)
+
+
+def test_a_column_of_another_type_is_refused():
+    frame = RULED.empty().with_columns(pl.col("n").cast(pl.Float64))
+    with pytest.raises(ValidationError, match="n"):
+        RULED.validate(frame)

@@ -44,31 +44,44 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
+
+
+def study(tasks: int) -> Study:
+    """The study of many estimates."""
+    return Study(
+        name="many",
+        tasks={f"task_{i}": TaskConfig(kind="multiple_choice") for i in range(tasks)},
+        figures=EstimateRules(dimensions=DIMENSIONS),
+    )
+
+
+def labels(n_countries: int, controls: tuple[str, ...] = ()) -> Labels:
+    """Names for people."""
+    countries = {("country", code): spoken_name(code).removeprefix("the ") for code in many.countries(n_countries)}
+    return Labels(
+        surveys={"wvs": "World Values Survey"},
+        dimensions={"sex": "Sex", "age_band": "Age", "country": "Country"},
+        values={("sex", "female"): "women", ("sex", "male"): "men", ("age_band", "65+"): "65 and over"} | countries,
+        controls=controls,
+    )
+
+
 def page_of_many(*, models: int, tasks: int, n_countries: int) -> str:
     """A report of many estimates; the first model is a control."""
     estimates = many.estimates(models=models, tasks=tasks, n_countries=n_countries)
     controls = ("model-00",)
-    countries = {("country", code): spoken_name(code).removeprefix("the ") for code in many.countries(n_countries)}
     return report.render_report(
         {
             "subgroup_metrics": estimates,
             "models": many.model_records(models, controls),
             "model_comparison": many.ties(estimates).filter(~many.is_one_of(controls)),
         },
-        study=Study(
-            name="many",
-            tasks={f"task_{i}": TaskConfig(kind="multiple_choice") for i in range(tasks)},
-            figures=EstimateRules(dimensions=DIMENSIONS),
-        ),
+        study=study(tasks),
         metrics=metrics.METRICS,
         title="Study many",
-        generated=datetime(2026, 11, 30, 12, 0, tzinfo=UTC),
-        labels=Labels(
-            surveys={"wvs": "World Values Survey"},
-            dimensions={"sex": "Sex", "age_band": "Age", "country": "Country"},
-            values={("sex", "female"): "women", ("sex", "male"): "men", ("age_band", "65+"): "65 and over"} | countries,
-            controls=controls,
-        ),
+        generated=NOW,
+        labels=labels(n_countries, controls),
     )
 
 

@@ -1,6 +1,8 @@
 """Prompts in parts are asked and looked up as the same prompts in one frame."""
 
+import gc
 from functools import partial
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -10,9 +12,11 @@ from mpta_pipeline import inference
 from mpta_pipeline.core.errors import PolicyError
 from mpta_pipeline.inference import ledger as ledger_module
 from mpta_pipeline.inference.ledger import Ledger
-from mpta_pipeline.inference.requests import split_by_policy, unique_requests
+from mpta_pipeline.inference.providers import openai
+from mpta_pipeline.inference.requests import ModelRequest, split_by_policy, unique_requests
 from tests.factories.model_calls import make_prompts, make_spec
 from tests.factories.provider_server import Answer
+from tests.inference.test_providers import BatchMock, batch_spec
 
 SPEC = make_spec("http://127.0.0.1:9")
 FAR = make_spec("https://api.example.org/v1")
@@ -104,3 +108,30 @@ def test_what_is_missing_is_asked_once_with_the_report_of_the_whole(serve, tmp_p
 
 def _said(text: str) -> dict[str, object]:
     return {"choices": [{"message": {"content": text}, "finish_reason": "stop"}], "usage": {}, "model": "mock-1"}
+
+
+def test_only_the_texts_of_the_batch_that_is_submitted_are_held(serve, ledger: Path, monkeypatch):
+    """Texts of a study of millions of prompts do not fit into memory together."""
+    monkeypatch.setenv("MOCK_KEY", "a key")
+    monkeypatch.setattr(openai._Batches, "most", 4)
+    held, read, submit = [], [], openai._Batches.submit
+
+    def counted(*arguments):
+        held.append(sum(isinstance(one, ModelRequest) and bool(one.user) for one in gc.get_objects()))
+        return submit(*arguments)
+
+    monkeypatch.setattr(openai._Batches, "submit", counted)
+
+    def part(number: int) -> pl.DataFrame:
+        read.append((number, len(held)))
+        return make_prompts([f"item {number} {i}" for i in range(4)])
+
+    spec = batch_spec(serve(BatchMock()), "openai")
+    parts = inference.PromptParts(spec, [partial(part, number) for number in range(6)])
+    gc.collect()
+    report = inference.send_requests(spec, parts, ledger)
+    assert (report.answered, report.left) == (24, 0)
+    assert len(held) == 6 and max(held) <= 4
+    first = [number for number, submissions in read if submissions == 1]
+    assert first == [1]  # read when the first has been submitted
+    assert inference.send_requests(spec, parts, ledger).answered == 0

@@ -4,9 +4,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mpta_pipeline.core.tables import CONFIGURATION_ESTIMATES, CONFIGURATION_PEOPLE
-from mpta_pipeline.metrics.multiverse import findings, with_requests
+from mpta_pipeline.core.multiverse import NamedFigure
+from mpta_pipeline.core.study import EstimateRules
+from mpta_pipeline.core.tables import CONFIGURATION_ESTIMATES, CONFIGURATION_PEOPLE, SCORES
+from mpta_pipeline.metrics.multiverse import figure_estimates, findings, with_requests
 from mpta_pipeline.metrics.statistics.multiplicity import holm
+from tests.factories.scores import world
 from tests.simulation.multiverse import FIGURES, PLANTED, configurations, found_in
 
 NAMES = [c.name for c in configurations()]
@@ -95,3 +98,81 @@ def test_a_request_counts_where_it_is_first_needed():
     assert dict(zip(counts["configuration"], counts.select("requests", "new_requests").rows(), strict=True)) == {
         first.name: (2, 1), second.name: (2, 1),
     }  # fmt: skip
+
+
+def by_hand(scores, groups, *, weighted):
+    """Gap of one sex to everyone else, and effect of the persona, from single answers in cyclic orders.
+
+    The option with the most mass over the orders (probabilities, or picks) is the answer; ties share the credit.
+    Orders without a readable answer take their share away, but for failed requests.
+    """
+    unit = ["condition", "respondent_id", "item_id"]
+    one_hot = pl.concat_list((pl.col("pred_idx") == i).cast(pl.Float64) for i in range(3))
+    asked = scores.group_by(unit).agg(
+        pl.col("gold_idx").first(),
+        pl.col("weight").first(),
+        ((pl.col("status") == "ok").sum() / (pl.col("status") != "error").sum()).alias("readable"),
+        (pl.col("status") != "error").any().alias("replied"),
+    )
+    mass = (
+        scores.filter(status="ok")
+        .with_columns(pl.coalesce("p_vec", one_hot).alias("mass"), pl.lit([0, 1, 2]).alias("option"))
+        .explode("mass", "option")
+        .group_by(*unit, "option")
+        .agg(pl.col("mass").mean().round(12))
+    )
+    top = mass.filter(pl.col("mass") == pl.col("mass").max().over(unit)).with_columns(pl.len().over(unit).alias("tied"))
+    right = top.join(asked, on=unit).filter(pl.col("option") == pl.col("gold_idx"))
+    right = right.select(*unit, (1 / pl.col("tied")).alias("right"))
+    credit = (
+        asked.filter("replied")
+        .join(right, on=unit, how="left")
+        .select(
+            *unit, "weight" if weighted else pl.lit(1.0).alias("weight"),
+            (pl.col("right").fill_null(0.0) * pl.col("readable")).alias("credit"),
+        )
+        .join(groups.select("respondent_id", "sex"), on="respondent_id")
+    )  # fmt: skip
+
+    def mean(rows, of="credit"):
+        return (rows[of] * rows["weight"]).sum() / rows["weight"].sum()
+
+    own, bare = credit.filter(condition="persona"), credit.filter(condition="no_persona")
+    both = own.join(bare.select("respondent_id", "item_id", other="credit"), on=["respondent_id", "item_id"])
+    both = both.with_columns(change=pl.col("credit") - pl.col("other"))
+    female = pl.col("sex") == "sex1"
+    return {"gap": mean(own.filter(female)) - mean(own.filter(~female)), "effect": mean(both, "change")}
+
+
+@pytest.mark.parametrize("weights", [False, True])
+def test_figures_under_cyclic_orders_are_those_counted_by_hand(weights):
+    """Picks that change with the order, probabilities for some, refusals, unreadable replies and failed requests."""
+    scores, groups, gold = world(personas=40, items=9, options=3, orders=3, weights=weights, bad=0.15, seed=8)
+    rng = np.random.default_rng(2)
+    n = scores.height
+    moved, failed, stated = rng.random(n) < 0.5, rng.random(n) < 0.08, rng.random(n) < 0.3
+    ok = (pl.col("status") == "ok") & ~pl.col("failed")
+    scores = (
+        scores.with_columns(
+            pl.Series("moved", moved), pl.Series("failed", failed), pl.Series("stated", stated & ~moved),
+            pl.Series("any", rng.integers(0, 3, n)), pl.Series("p", rng.dirichlet(np.ones(3), n).tolist()),
+        )
+        .with_columns(
+            pl.when(ok).then(pl.when("moved").then("any").otherwise("pred_idx")).alias("pred_idx"),
+            pl.when("failed").then(pl.lit("error")).otherwise("status").alias("status"),
+            pl.when(ok & pl.col("stated")).then("p").alias("p_vec"),
+        )
+        .with_columns(((pl.col("pred_idx") + pl.col("order_id")) % 3).alias("pred_pos"))
+        .drop("moved", "failed", "stated", "any", "p")
+    )  # fmt: skip
+    figures = [
+        NamedFigure(what="gap", dimensions="sex", subgroup="sex1"),
+        NamedFigure(what="effect", name="persona effect"),
+    ]
+    rules = EstimateRules(dimensions=("sex",), min_personas=5, bootstrap=50)
+    made = figure_estimates(SCORES.conform(scores), groups, gold, figures=figures, rules=rules).estimates
+    expected = by_hand(scores, groups, weighted=weights)
+    found = dict(made.select("figure", "estimate").iter_rows())
+    assert found["gap in accuracy, sex1"] == pytest.approx(expected["gap"], abs=1e-9)
+    assert found["persona effect"] == pytest.approx(expected["effect"], abs=1e-9)
+    assert set(made["weighted"]) == {weights}

@@ -25,6 +25,6 @@ def test_what_is_planted_comes_out_and_nothing_else(world, tmp_path, name):
             assert groups[0] >= groups[1] - 2, metric
     everyone, groups = counts.verdicts
     assert everyone == {planted.verdict: 1}
-    assert groups.get(planted.verdict, 0) >= 0.7 * sum(groups.values())
+    assert groups.get(planted.verdict, 0) >= 0.6 * sum(groups.values()), "86 % in 24 studies"
     assert set(groups) <= {planted.verdict, "no better"}, "never the other way"
     assert counts.elsewhere[0] == 0, "no pocket was planted"

@@ -7,6 +7,7 @@ import pytest
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import SCORES
 from mpta_pipeline.metrics import compare_models, compute_estimates, find_pockets
+from mpta_pipeline.metrics.statistics import distances
 from tests.factories.scores import world
 
 RULES = EstimateRules(dimensions=("sex",), min_personas=10, bootstrap=50)
@@ -136,3 +137,24 @@ def test_unread_shares_are_left_out(tables):
     )
     made = row(compute_estimates(pl.concat([scores, SCORES.conform(failed)]), groups, gold, rules=RULES))
     assert made["n_items"] == 2
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.1, 0.6])
+def test_the_bias_of_a_distance_is_found_whether_distributions_differ_or_not(apart):
+    """Forty people against stated shares. Extrapolation leaves half of the bias if nothing differs."""
+    rng = np.random.default_rng(4)
+    cells, n = 400, 40
+    truth = rng.dirichlet(np.ones(3) * 3, cells)
+    stated = (1 - apart) * truth + apart * truth[:, [1, 2, 0]]
+    people = rng.multinomial(n, truth) / n
+    tv = {"tv": distances.total_variation}
+    true = distances.total_variation(stated.T, truth.T).mean()
+    seen = distances.total_variation(stated.T, people.T).mean()
+    sizes = np.full(cells, float(n)), np.full(cells, 1e9)
+    once = distances.sampling_bias(people, stated, *sizes, tv, seed=1, draws=40)["tv"].mean()
+    owner = np.zeros(cells, dtype=np.int64)
+    alike = distances.bias_among_alike(people, stated, *sizes, tv, owner=owner, seed=1, draws=40)["tv"].mean()
+    left, before = (abs(seen - bias - true) for bias in (alike, once))
+    assert left < (0.02 if apart < 0.5 else 0.006)
+    if apart == 0:
+        assert left < 0.6 * before, "which made a panel look nearer to people than asking once, whose shares were right"

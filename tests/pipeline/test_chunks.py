@@ -2,6 +2,7 @@
 
 import shutil
 from collections import Counter
+from dataclasses import replace
 from datetime import date
 
 import duckdb
@@ -11,9 +12,17 @@ import pytest
 from mpta_pipeline import inference
 from mpta_pipeline.core import chunks
 from mpta_pipeline.core.errors import DamagedError, ValidationError
-from mpta_pipeline.core.provenance import Node, files_of, read_record, record_path, stored_tables, unused_chunks
-from mpta_pipeline.core.storage import chunk_folder
-from mpta_pipeline.pipeline import graph, integrity
+from mpta_pipeline.core.provenance import (
+    Node,
+    discard,
+    files_of,
+    read_record,
+    record_path,
+    stored_tables,
+    unused_chunks,
+)
+from mpta_pipeline.core.storage import Layout, alone, chunk_folder
+from mpta_pipeline.pipeline import graph, integrity, part_jobs, status
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.run_step import make, make_part
 from mpta_pipeline.pipeline.stored import path_of, read, with_current_names
@@ -212,6 +221,94 @@ def test_a_run_that_is_killed_between_chunks_goes_on_where_it_stopped(chunked, m
     made_now.clear()
     make(deployment, table, node.partition)
     assert made_now == [] and read_record(path).version == whole.version
+
+
+@pytest.fixture
+def made_chunks(monkeypatch):
+    """Names of the chunks that were made, one for each time."""
+    names, write = [], chunks._write_chunk
+    monkeypatch.setattr(
+        chunks, "_write_chunk", lambda path, node, chunk: names.append(chunk.name) or write(path, node, chunk)
+    )
+    return names
+
+
+@pytest.mark.parametrize("table", ["prompts", "scores"])
+def test_a_large_step_is_cut_into_jobs_and_makes_what_they_leave(chunked, monkeypatch, made_chunks, table):
+    deployment, before = chunked
+    node = next(node for node in graph.nodes(deployment) if node.asset == table)
+    path = path_of(deployment, node)
+    record, submitted, said = read_record(path), [], []
+    n = len(record.chunks)
+    monkeypatch.setenv("MPTA_PARTS", "3")
+    monkeypatch.setattr("mpta_pipeline.pipeline.inputs.inputs_digest", lambda versions: "other")
+
+    def submit(jobs):
+        submitted.append(jobs)
+        with alone(deployment.layout, lambda: pytest.fail("a withdrawal waits for the jobs")):
+            assert read_record(path) == record, "the table stays as it is"
+        make_part(deployment, table, node.partition, 1, jobs.n)
+        make_part(deployment, table, node.partition, 3, jobs.n)  # and the second was killed
+
+    with part_jobs.submitted_by(submit), part_jobs.heard_by(lambda *line: said.append(line)):
+        now = make(deployment, table, node.partition)
+    assert [(jobs.node, jobs.n, jobs.chunks) for jobs in submitted] == [(node, 3, n)]
+    left = len(list(record.chunks)[1::3])
+    assert [(f"left {left} of {n} chunks" in text, warning) for text, warning in said] == [(True, True)]
+    assert sorted(made_chunks) == sorted(record.chunks), "each chunk is made once"
+    assert now.record.version == record.version and unused_chunks(path) == []
+    assert read(deployment, table, node.partition).equals(before[str(node)])
+    # Nothing is left to make: no job is submitted for a table of which all chunks are there.
+    record_path(path).unlink()
+    with part_jobs.submitted_by(submit):
+        make(deployment, table, node.partition)
+    assert len(submitted) == 1 and len(made_chunks) == n
+
+
+def test_jobs_make_no_table_that_is_in_one_file_and_send_no_requests(finished, world, server, monkeypatch):
+    monkeypatch.setenv("MPTA_PARTS", "3")
+    forget_records(Deployment.from_env())
+    with part_jobs.submitted_by(lambda jobs: pytest.fail(f"{jobs.label} is cut into jobs")):
+        bring_up_to_date()
+
+
+def test_responses_in_chunks_are_not_cut_into_jobs(chunked, server, monkeypatch):
+    monkeypatch.setenv("MPTA_PARTS", "3")
+    forget_records(Deployment.from_env(), ["responses"])
+    with part_jobs.submitted_by(lambda jobs: pytest.fail(f"{jobs.label} is cut into jobs")):
+        bring_up_to_date()
+
+
+@pytest.mark.parametrize("table", ["prompts", "scores"])
+def test_halves_made_apart_have_the_bytes_of_the_whole(chunked, tmp_path, made_chunks, table):
+    deployment, _ = chunked
+    node = next(node for node in graph.nodes(deployment) if node.asset == table)
+    whole = {file.name: file.read_bytes() for file in chunk_folder(path_of(deployment, node)).iterdir()}
+    record = record_path(path_of(deployment, node)).read_bytes()
+    halves = []
+    for number in (1, 2):  # on two machines, each with a copy of the data folder without the table
+        shutil.copytree(deployment.layout.root, tmp_path / str(number))
+        halves.append(replace(deployment, layout=Layout(tmp_path / str(number))))
+        discard(path_of(halves[-1], node))
+        make_part(halves[-1], table, node.partition, number, 2)
+    one, two = (chunk_folder(path_of(half, node)) for half in halves)
+    assert len(list(one.iterdir())) + len(list(two.iterdir())) == len(whole)
+    for file in two.iterdir():
+        shutil.copy(file, one)
+    made_chunks.clear()
+    make(halves[0], table, node.partition)
+    assert made_chunks == []
+    assert {file.name: file.read_bytes() for file in one.iterdir()} == whole
+    assert record_path(path_of(halves[0], node)).read_bytes() == record
+
+
+def test_status_says_how_many_jobs_a_large_step_is_cut_into(chunked, monkeypatch):
+    deployment, _ = chunked
+    forget_records(deployment, ["scores"])
+    monkeypatch.setenv("MPTA_CLUSTER", "slurm")
+    monkeypatch.setenv("MPTA_PARTS", "2")
+    said = {one.reason for one in status.outdated(deployment) if one.table == "scores"}
+    assert said == {"not made yet; up to 2 jobs on Slurm will make its chunks"}
 
 
 def test_chunks_that_fail_a_check_are_not_used_and_do_not_stay(chunked, monkeypatch):

@@ -132,11 +132,30 @@ IN_STUDY = [
     to("tasks.elicitation", "verbalized", "task"),
     to("tasks.conditions", ["persona", "no_persona", "placebo"], "task"),
     to("tasks.options", {"columns": ["abortion_poor"]}, "task"),
-    to("tasks.arms.text", "Think twice.", "task", beside={"tasks.arms.plain": {}}),
+    to("tasks.arms.text", "Think twice.", "task", "experiments", beside={"tasks.arms.plain": {}}),
+    to("tasks.arms.id", "b", "task", "experiments", beside={"tasks.arms.plain": {}, "tasks.arms.text": "Think twice."}),
+    to(
+        "tasks.arms.people.where",
+        {"sex": ["male"]},
+        "task",
+        "experiments",
+        beside={"tasks.arms.plain": {"people": {"where": {"sex": ["female"]}}}, "tasks.arms.text": "Think twice."},
+    ),
+    to(
+        "tasks.arms.people.answers",
+        {"abortion_single_gss": "abortion_poor_gss"},
+        "task",
+        "experiments",
+        beside={
+            "tasks.arms.plain": {"people": {"answers": {"abortion_single_gss": "abortion_single_gss"}}},
+            "tasks.arms.text": "Think twice.",
+        },
+    ),
     to(
         "tasks.arms.fields",
         {"vehicle": "bus"},
         "task",
+        "experiments",
         "report_design",
         beside={
             "tasks.kind": "questionnaire",
@@ -145,7 +164,13 @@ IN_STUDY = [
             "tasks.arms.plain": {"fields": {"vehicle": "train"}},
         },
     ),
-    to("tasks.control", "told", "task", beside={"tasks.arms.plain": {}, "tasks.arms.text": "Think twice."}),
+    to(
+        "tasks.control",
+        "told",
+        "task",
+        "experiments",
+        beside={"tasks.arms.plain": {}, "tasks.arms.text": "Think twice."},
+    ),
     to("tasks.arm_design", "every", "task", beside={"tasks.arms.plain": {}, "tasks.arms.text": "Think twice."}),
     to("figures.dimensions", ["sex", "age_band"], "persona_design", "figure_rules"),
     to("figures.min_personas", 7, "figure_rules"),
@@ -366,6 +391,7 @@ def test_every_field_that_only_one_provider_has_has_an_entry(tmp_path):
             "flattening": 0.1,
             "copying": 0.1,
             "direction": 0.1,
+            "carry_over": 0.1,
             "group_accuracy": 0.5,
             "group": "age_band",
             "seed": 7,
@@ -509,7 +535,7 @@ def put(document: dict[str, Any], key: str, value: Any) -> None:
 def whole_key(file: str, key: str) -> str:
     """The key with the name of the model, task or source that it is tried on."""
     first, _, rest = key.partition(".")
-    if rest in ("arms.text", "arms.fields"):
+    if rest in ("arms.text", "arms.fields", "arms.id", "arms.people.where", "arms.people.answers"):
         rest = rest.replace("arms.", "arms.told.")
     if file == "models.yaml":
         return f"models.loopback.{key}"
@@ -580,13 +606,19 @@ OF_BASE = {"study.yaml": IN_STUDY, "models.yaml": IN_MODELS, "surveys.yaml": IN_
 
 
 def reaches(world: World, server: Server, config: Path, file: str, change: Change) -> None:
-    assert stale(Deployment.from_env()) == set()
     apply(change, config / file, server)
     found = stale(Deployment.from_env())
     if change.settings is None:
         return
     assert found == made_with(*change.settings)
     assert found or change.why, "an entry that reaches nothing says why"
+
+
+@pytest.mark.parametrize("name", ["base", "rivers"])
+def test_without_a_change_nothing_is_stale(request, copied, name):
+    """The next tests begin with the same copy."""
+    copied(request.getfixturevalue(name)[0], "config")
+    assert stale(Deployment.from_env()) == set()
 
 
 @pytest.mark.parametrize(("file", "change"), entries(OF_BASE))

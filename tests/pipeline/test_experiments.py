@@ -1,14 +1,21 @@
 """Protects experiments and questionnaires from study.yaml to the report: asked once, estimated, listed, shown."""
 
 import json
+from datetime import date
 
 import duckdb
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from mpta_pipeline import cli
+from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
-from mpta_pipeline.pipeline.steps.tasks import items_left_out
+from mpta_pipeline.pipeline.run_step import make
+from mpta_pipeline.pipeline.staleness import is_current
+from mpta_pipeline.pipeline.steps.tasks import items_left_out, redrawn_arms
+from mpta_pipeline.pipeline.stored import read
+from mpta_pipeline.publication import withdrawal
 from tests.factories import qualtrics_file
 from tests.factories.deployment import STUDY
 from tests.plain_run import bring_up_to_date
@@ -77,3 +84,43 @@ def test_a_study_with_experiments_is_asked_estimated_and_shown(study):
     for text in ("“crime” against “plain”: an effect on", "Marginal mean", "What the models answered to 6 questions"):
         assert text in page
     assert not plan["total"]["requests"]
+
+
+_UNTIL = ("raw_wave", "harmonized_wave", "personas", "panel", "items", "prompts")
+
+
+def prompts_of(deployment):
+    """Make all that is out of date up to the prompts."""
+    deployment.look()
+    for node in graph.nodes(deployment):
+        if node.asset in _UNTIL and not is_current(deployment, node):
+            make(deployment, node.asset, node.partition)
+    frame = read(deployment, "prompts", "framed").filter(condition="persona")
+    return frame.select("respondent_id", "arm", "content_hash").unique()
+
+
+def test_one_who_withdraws_changes_nobody_elses_arm(study):
+    """Arms drawn anew would be new requests of most of the stratum, paid for, and other figures."""
+    # All questions: with `items_per_persona`, a few others take over those of the one who left.
+    framed = {name: value for name, value in TASKS["framed"].items() if name != "items_per_persona"} | {"items": 3}
+    settings = STUDY | {"conditions": ["persona"], "panel": {"size": 20, "strata": ["sex"]}}
+    study.study(settings | {"tasks": {"framed": framed}})
+    deployment = Deployment.from_env()
+    before = prompts_of(deployment)
+    who = read(deployment, "panel").sort("stratum", "rank")[0, "respondent_id"]
+    found = withdrawal.find(deployment.layout, deployment.sources, who)
+    withdrawal.forget(deployment.layout, deployment.sources, {}, found, on=date(2026, 11, 23))
+    deployment = Deployment.from_env()
+    after = prompts_of(deployment)
+    assert who not in set(after["respondent_id"]) and after["respondent_id"].n_unique() == 20
+    others = before.filter(pl.col("respondent_id") != who)
+    assert others.join(after, on=others.columns).height == others.height, "same arms, same requests"
+    # An arm with another name is another arm, and says so before anything is sent, unless it has the earlier id.
+    for more, says in (({}, True), ({"id": "crime"}, False)):
+        arms = {"plain": {}, "theft": {"text": "Crime rose last year."} | more}
+        study.study(settings | {"tasks": {"framed": framed | {"arms": arms}}})
+        told = dict(redrawn_arms(Deployment.from_env()))
+        assert bool(told) is says
+        assert not says or "The arms were crime, plain and are plain, theft now" in told["framed"]
+    renamed = prompts_of(Deployment.from_env())
+    assert set(renamed["content_hash"]) == set(after["content_hash"]), "nothing is asked again"

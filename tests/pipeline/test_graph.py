@@ -94,8 +94,8 @@ def test_every_table_of_the_graph_that_a_run_makes_has_a_record_with_the_declare
         record = made(deployment, node)
         assert record is not None, node
         names = {Node.parse(parent).asset for parent in record.parents}
-        # No part of a model without a price, or of a study without a multiverse.
-        settings = set(graph.settings_of(node.asset)) - {"approval", "asked", "multiverse"}
+        # No part of a model without a price, or of a study without a multiverse or an experiment.
+        settings = set(graph.settings_of(node.asset)) - {"approval", "asked", "multiverse", "experiments"}
         assert names == {*graph.parents_of(node.asset), *settings, "code"}, node
 
 
@@ -213,7 +213,9 @@ def test_a_table_made_beside_another_counts_in_its_version(deployment):
 
     def fewer(inputs):
         output = original(inputs)
-        return Output(output.frame, output.notes, companions={"gold": output.companions["gold"].head(3)})
+        return Output(
+            output.frame, output.notes, companions={**output.companions, "gold": output.companions["gold"].head(3)}
+        )
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(STEPS, "items", fewer)

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mpta_pipeline import cli
-from tests.factories.deployment import STUDY
+from tests.factories.deployment import STUDY, model
 from tests.plain_run import bring_up_to_date
 
 TASKS = {"value_alignment": {"kind": "value_alignment", "items_per_persona": 3, "orders": "scale"}}
@@ -30,6 +30,38 @@ def study(world):
     )
     world.models({"echo": {"provider": "simulated", "accuracy": 0.8}})
     return world
+
+
+def test_a_model_that_states_no_shares_is_asked_everything_else_and_the_report_says_why(study):
+    """An endpoint for letters alone must not lose its whole task under the condition `group`."""
+    items = {"value_alignment": TASKS["value_alignment"] | {"items": 2}}
+    study.study(STUDY | {"tasks": items, "figures": FIGURES, "conditions": ["persona", "no_persona", "group"]})
+    study.models(
+        {"echo": {"provider": "simulated", "accuracy": 0.8}, "plain": model(study.url) | {"elicitations": ["letter"]}}
+    )
+    bring_up_to_date()
+    said = json.loads(run("status", "--json"))["waiting"]
+    (told,) = [one for one in said if one["what"] == "left out"]
+    assert told["subject"] == "plain on value_alignment"
+    assert "questions about groups" in told["message"] and "`elicitations`" in told["message"]
+    number = int(told["message"].split()[0].replace(",", ""))
+    plan = json.loads(run("plan", "--json"))
+    sizes = {row["condition"]: row["requests"] for row in plan["by_condition"]}
+    assert number == sizes["group"]
+    assert {row["model"]: row["requests"] for row in plan["plan"]} == {
+        "echo": sum(sizes.values()),
+        "plain": sum(sizes.values()) - number,
+    }
+    assert told["message"] in run("plan").replace("\n", " ")
+    with duckdb.connect(str(study.data / "warehouse.duckdb"), read_only=True) as warehouse:
+        asked = warehouse.sql("select distinct model, condition from scores order by all").fetchall()
+        figures = warehouse.sql("select count(*) from subgroup_metrics where model = 'plain'").fetchall()
+    assert asked == [
+        ("echo", "group"), ("echo", "no_persona"), ("echo", "persona"), ("plain", "no_persona"), ("plain", "persona"),
+    ]  # fmt: skip
+    assert figures[0][0] > 0
+    page = (study.data / "report.html").read_text(encoding="utf-8")
+    assert "the rung “asked once” is missing" in page and "The persona panel of plain" not in page
 
 
 def test_a_study_with_the_rival_is_asked_compared_shown_and_traced(study):

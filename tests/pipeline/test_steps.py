@@ -9,16 +9,20 @@ import pytest
 import yaml
 
 from mpta_pipeline import tasks
+from mpta_pipeline.cli import study_state
+from mpta_pipeline.cli.result import Result
 from mpta_pipeline.core.errors import TaskError
 from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.core.storage import read_parquet
+from mpta_pipeline.pipeline import status
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.run_step import make
 from mpta_pipeline.pipeline.staleness import is_current
 from mpta_pipeline.pipeline.stored import read
 from mpta_pipeline.tasks.item_files import Download
 from mpta_pipeline.tasks.kinds import truthfulqa
-from tests.factories.deployment import respondents, write_wave
+from tests.factories.deployment import STUDY, respondents, write_wave
+from tests.plain_run import bring_up_to_date
 
 WAVE = "gss_extract-2016"
 
@@ -86,3 +90,19 @@ def test_an_item_file_is_downloaded_into_the_data_folder_and_a_closed_network_sa
     target.write_bytes(content)  # put where the message says
     make(deployment, "items", "myths")
     assert read(deployment, "items", "myths")["question"].to_list() == ["Is it so?"]
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_task_without_questions_is_set_aside_and_the_others_go_on(world):
+    """No wave has the concept: `mpta run` ended with an error, and the report did not say that the task is missing."""
+    nothing = {"kind": "value_alignment", "options": {"columns": ["happiness"]}}
+    world.study(STUDY | {"tasks": STUDY["tasks"] | {"nothing": nothing}})
+    deployment, made = bring_up_to_date()
+    assert "scores|loopback|nothing" in made and "report" in made
+    assert read(deployment, "items", "nothing").is_empty() and read(deployment, "scores", "loopback|nothing").is_empty()
+    (waits,) = [one for one in status.waiting(deployment) if one.what == "set aside"]
+    assert waits.subject == "nothing" and "remove the task" in waits.message
+    assert "nothing is set aside" in (world.data / "report.html").read_text(encoding="utf-8")
+    result = Result()
+    study_state.add_without_items(result, deployment)
+    assert result.ok and "nothing is set aside" in str(result.parts)

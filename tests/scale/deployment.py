@@ -34,6 +34,15 @@ class Deployment(World):
         self.further |= environment
         return self
 
+    def in_chunks(self, rows: int) -> Deployment:
+        """Store tables in chunks of a few rows, in each process that starts with this environment."""
+        folder = self.root / "few_rows"
+        folder.mkdir()
+        module = f"from mpta_pipeline.core import chunks\nchunks.CHUNK_ROWS = {rows}\n"
+        (folder / "sitecustomize.py").write_text(module)
+        self.further["PYTHONPATH"] = os.pathsep.join([str(folder), installed()["PYTHONPATH"]])
+        return self
+
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start `mpta` with these arguments in a process of its own."""
         return start(

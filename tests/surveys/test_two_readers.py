@@ -1,7 +1,7 @@
-"""Large files are read by readstat-arrow and small ones by pyreadstat: each cell, kind of missing and type is the same.
+"""A .sav is decoded here, large other files are read by readstat-arrow, the rest by pyreadstat: the cells are the same.
 
-Every file of every shape is cut into parts and read by both. What readstat-arrow does not read, pyreadstat does; what
-pyreadstat refuses, readstat-arrow must not read.
+Every file of every shape is cut into parts and read by all. What the others do not read, pyreadstat does; what it
+refuses, readstat-arrow must not read.
 """
 
 import datetime as dt
@@ -117,12 +117,10 @@ def _same_decoded(info, by_object: list[tuple[str, pl.DataFrame]], folder: Path,
     if info.format != "sav" or info.rows is None or info.forced_encoding:
         return False
     folder.mkdir()
-    text = {v.name for v in info.variables if v.text}
-    rows = {"offset": 0, "limit": info.rows, "size": size, "folder": str(folder)}
-    try:
-        readstat.read_packed(str(info.path), info.names, text, every=info.names, **rows)
-    except packed_sav.UnusualError:
+    decoded = readers._decode_parts(info, folder, info.names, size)
+    if decoded is None:
         return False
+    assert [path.name for path in decoded] == [name for name, _ in by_object]
     for name, expected in by_object:
         assert_frame_equal(pl.read_ipc((folder / name).read_bytes()), expected, check_exact=True)
     return True
@@ -166,16 +164,33 @@ def test_an_ordinary_sav_is_decoded_without_readstat(how, tmp_path):
     }
     pyreadstat.write_sav(_frame().with_columns(**{k: pl.Series(v * (N // 4)) for k, v in more.items()}), path, **how)
     info = _described(path)
-    for window in (packed_sav.WINDOW, 50):
+    for window, lane in ((packed_sav.WINDOW, packed_sav.LANE), (50, 16), (packed_sav.WINDOW, 16)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(packed_sav, "WINDOW", window)
+            patch.setattr(packed_sav, "LANE", lane)
             for size in (7, N + 1):
-                folder = tmp_path / f"{window}-{size}"
+                folder = tmp_path / f"{window}-{lane}-{size}"
                 folder.mkdir()
                 by_object = _read(readers._read_in_turns, info, folder / "turns", size)
                 assert _same_decoded(info, by_object, folder / "decoded", size)
     columns = packed_sav.frames(path, info.names, ["id"], {"text", "code"}, offset=41, limit=5, size=9)
     assert [column["id"].to_list() for column in columns] == [[41, 42, 43, 44, 45]]
+
+
+def test_blocks_are_found_in_lanes_as_one_after_the_other():
+    """Words of any kind, among them long runs in which no guess ever meets a block."""
+    rng = np.random.default_rng(5)
+    for length in (0, 3, 127, 128, 129, 1000, 5000):
+        for most in (1, 2, 9):
+            step = rng.integers(1, most + 1, length).astype(np.uint8)
+            step[length // 3 : 2 * length // 3] = 2 if most > 1 else 1
+            expected, at = np.zeros(length, dtype=bool), 0
+            while at < length:
+                expected[at] = True
+                at += int(step[at])
+            found, end = packed_sav._blocks(step)
+            assert found.tolist() == expected.tolist(), (length, most)
+            assert end == at
 
 
 @pytest.mark.parametrize("how", [{}, {"row_compress": True}], ids=["plain", "packed"])
@@ -303,7 +318,7 @@ def test_damaged_files(tmp_path):
 
 
 def test_which_reader_reads(tmp_path, monkeypatch):
-    """One part: pyreadstat alone, which starts faster. More parts: readstat-arrow alone, and pyreadstat if it fails."""
+    """pyreadstat describes a file once. A .sav is decoded here; readstat-arrow reads large others, or pyreadstat."""
     asked: list[str] = []
     ask = readstat.Process.ask
 
@@ -314,12 +329,17 @@ def test_which_reader_reads(tmp_path, monkeypatch):
     monkeypatch.setattr(readstat.Process, "ask", noted)
     path = make.write(FILES["wvs7"], tmp_path / "x.sav")
     info = _described(path)
+    assert _described(path) is not None
     assert asked == ["describe"]
+    cells = len(info.names) * 10
+    decoded = [pl.read_ipc(p.read_bytes()) for p in readers.parts(info, tmp_path, cells=cells)]
+    assert asked == ["describe"]
+    monkeypatch.setattr(readers, "_decode_parts", lambda *_: None)
+    asked.clear()
     (part,) = readers.parts(info, tmp_path)
     whole = pl.read_ipc(part.read_bytes())
-    assert asked[1:] == ["read_rows"]
+    assert asked == ["read_rows"]
     asked.clear()
-    cells = whole.width * 10
     pieces = [pl.read_ipc(p.read_bytes()) for p in readers.parts(info, tmp_path, cells=cells)]
     assert asked == ["read_parts", "read_parts"]
     assert pl.concat(pieces, how="vertical_relaxed").height == whole.height
@@ -335,8 +355,9 @@ def test_which_reader_reads(tmp_path, monkeypatch):
     monkeypatch.setattr(readstat.Process, "ask", killed)
     again = [pl.read_ipc(p.read_bytes()) for p in readers.parts(info, tmp_path, cells=cells)]
     assert set(asked) == {"read_parts", "read_rows"}
-    for frame, same in zip(again, pieces, strict=True):
+    for frame, same, mine in zip(again, pieces, decoded, strict=True):
         assert_frame_equal(frame, same, check_exact=True)
+        assert_frame_equal(mine, same, check_exact=True)
 
 
 @needs(FOLDER / "gss" / "GSS2018.dta")

@@ -5,8 +5,9 @@ import pytest
 
 from mpta_pipeline import metrics, personas, tasks
 from mpta_pipeline.core.errors import ConfigError, TaskError
+from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.study import EstimateRules, Study, TaskConfig, load_study
-from mpta_pipeline.tasks.arms import assigned
+from mpta_pipeline.tasks.arms import assigned, drawn
 from tests.factories import small_survey
 from tests.factories.task_tables import answered
 
@@ -31,8 +32,9 @@ def config(arms=ARMS, **more):
     return TaskConfig.model_validate({"kind": "value_alignment", "arms": arms} | more)
 
 
-def arms_of(people, seed=1, task="t", **more):
-    return assigned(people.select("respondent_id"), people, config(**more), seed=seed, task=task)
+def arms_of(people, seed=1, task="t", before=None, **more):
+    draws = drawn(people, config(**more), seed=seed, task=task, before=before)
+    return assigned(people.select("respondent_id"), draws, config(**more), task=task)
 
 
 def test_arms_are_balanced_within_strata():
@@ -60,9 +62,53 @@ def test_people_keep_their_arm_when_the_panel_grows():
     assert (both["arm"] == both["arm_right"]).all()
 
 
+def test_a_first_draw_is_that_of_earlier_versions():
+    """Arms that users' studies have must not change: what version 0.2 drew before it kept draws."""
+    assert digest(*arms_of(panel(900)).sort("respondent_id")["arm"]) == "412ccc0950488cad"
+    assert digest(*arms_of(panel(7), seed=3).sort("respondent_id")["arm"]) == "9c7aaa89c97864f6"
+
+
+def test_who_leaves_or_joins_changes_nobody_elses_arm():
+    """Drawn anew, 267 of the 299 others of the stratum would change their arm, and be asked and paid for again."""
+    people = panel(900).sort("stratum", "rank")
+    before = drawn(people, config(), seed=1, task="t")
+    first, last = people[0, "respondent_id"], people.filter(stratum="s1").sort("rank")[-1, "respondent_id"]
+    left = people.filter(pl.col("respondent_id") != first)
+    anew = arms_of(left).join(arms_of(people), on="respondent_id")
+    assert (anew["arm"] != anew["arm_right"]).sum() > 200, "the specimen"
+    # As `mpta forget` does: their row is gone. The replacement and another new one are drawn; everyone else stays.
+    struck = before.filter(pl.col("respondent_id") != first)
+    new = panel(903).filter(pl.col("respondent_id").is_in(["r900", "r901", "r902"]))
+    after = arms_of(pl.concat([left, new]), before=struck)
+    both = after.join(arms_of(people), on="respondent_id")
+    assert both.height == 899 and (both["arm"] == both["arm_right"]).all()
+    counts = after.join(pl.concat([left, new]), on="respondent_id").group_by("stratum", "arm").len()
+    assert counts.group_by("stratum").agg((pl.col("len").max() - pl.col("len").min()).alias("d"))["d"].max() <= 1
+    assert after["arm"].null_count() == 0
+    # Who leaves and comes back is where they were.
+    without = drawn(people.filter(pl.col("respondent_id") != last), config(), seed=1, task="t", before=before)
+    again = arms_of(people, before=without)
+    assert again.sort("respondent_id").equals(arms_of(people).sort("respondent_id"))
+
+
+def test_a_renamed_arm_keeps_its_people():
+    people = panel(92)
+    before = drawn(people, config(), seed=1, task="t")
+    renamed = {"plain": {}, "theft": {"text": "Crime rose last year.", "id": "crime"}, "peace": ARMS["peace"]}
+    for kept in (None, before):
+        after = arms_of(people, before=kept, arms=renamed)
+        assert set(after["arm"]) == set(renamed)
+        both = after.join(arms_of(people), on="respondent_id")
+        assert (both["arm"].replace("theft", "crime") == both["arm_right"]).all()
+    anew = {name: {k: v for k, v in arm.items() if k != "id"} for name, arm in renamed.items()}
+    assert drawn(people, config(arms=anew), seed=1, task="t", before=before)["drawn_by"][0] != before["drawn_by"][0]
+    assert not arms_of(people, before=before, arms=anew)["arm"].replace("theft", "crime").equals(arms_of(people)["arm"])
+
+
 @pytest.mark.parametrize(
     ("arms", "names"),
     [
+        ({"a": {}, "b": {"text": "x", "id": "a"}}, "two arms have the id a"),
         ({"plain": {}}, "at least two arms"),
         ({"a": {"text": "x"}, "b": {"text": "x"}}, "two arms are the same"),
         ({"a": {"fields": {"x": "1"}}, "b": {"fields": {"y": "1"}}}, "to the same fields"),

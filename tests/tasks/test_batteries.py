@@ -112,7 +112,8 @@ def test_other_replies_are_left_alone():
 
 def test_what_is_not_supported_is_refused(file):  # noqa: F811
     for options, names in (
-        ({"asked": "conversation"}, "one conversation, in which the model sees its earlier answers, is not supported"),
+        ({"asked": "talk"}, "conversation (one after the other, and the model sees its earlier answers)"),
+        ({"randomize": ["blocks"]}, "no effect where each question is asked alone"),
         ({"asked": "battery", "max_orders": 1}, "different orders"),
     ):
         with pytest.raises(TaskError) as raised:

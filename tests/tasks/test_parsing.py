@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from mpta_pipeline.core.tables import UNPARSED_REASONS
-from mpta_pipeline.tasks.parsing import LETTER_RULES, markers, read_logprobs, read_replies, read_verbalized
+from mpta_pipeline.tasks.parsing import LETTER_RULES, markers, picks, read_logprobs, read_replies, read_verbalized
 from tests.tasks.reply_cases import CASES
 from tests.tasks.reply_reports import REPORTS
 from tests.tasks.reply_shapes import SHAPES
@@ -47,6 +47,20 @@ def test_whatever_is_unparsed_says_why_and_nothing_else_does():
     read = read_replies(WANTED)
     assert (read["unparsed_reason"].is_not_null() == (read["status"] == "unparsed")).all()
     assert set(read["unparsed_reason"].drop_nulls()) == set(UNPARSED_REASONS) - {"no_distribution"}
+
+
+def test_replies_that_were_read_before_are_read_the_same(monkeypatch):
+    monkeypatch.setattr(picks, "_known", {})
+    empty = pl.DataFrame(
+        {"text": [None, "B"], "options": [[], ["x", "y"]]}, schema={"text": pl.String, "options": pl.List(pl.String)}
+    )
+    some = pl.concat([WANTED.select("text", "options").head(300), empty])
+    anew = picks._decide(some).sort("text", "options")
+    assert anew.schema == picks.READ
+    for part in (some.head(40), some.sample(200, seed=1), some, some, some.head(0)):
+        read = read_replies(part).sort("text", "options")
+        assert read.equals(anew.join(part.unique(), on=["text", "options"], how="semi", nulls_equal=True))
+        assert read.schema == picks.READ
 
 
 def test_every_letter_rule_decides_some_case():

@@ -215,3 +215,125 @@ def test_descriptive_text_for_some_images_and_blocks_asked_twice_are_named(tmp_p
     names = {what: listed for what, (_, listed) in noted(read_instrument(path, {})).items()}
     assert names["display logic of descriptive text"] == names["image in a text"] == names["JavaScript"] == ("T",)
     assert names["block several times in the flow"] == ("Main",)
+
+
+def columns(**second):
+    """Two columns side by side, as Qualtrics stores them: each a matrix with the statements of both."""
+    statements = q.choices("Pandas", "Frogs")
+    shared = {"QuestionType": "Matrix", "Selector": "Likert", "RecodeValues": [], "ChoiceDataExportTags": False}
+    first = {"QuestionText": "How much?", "SubSelector": "SingleAnswer", "Answers": q.choices("little", "much")}
+    other = {
+        "QuestionText": "Which?",
+        "SubSelector": "MultipleAnswer",
+        "Answers": q.choices("stripes", "dots"),
+    } | second
+    made = [
+        shared | {"Choices": statements, "DataExportTag": f"Q1#{i}", "QuestionID": f"QID1#{i}"} | one
+        for i, one in enumerate((first, other), start=1)
+    ]
+    return q.question(
+        "QID1", "Q1", "For each animal:", "SBS", "SBSMatrix", Choices=statements, ChoiceOrder=[2, 1],
+        NumberOfQuestions=2, AdditionalQuestions={"1": made[0], "2": made[1]}, ChoiceDataExportTags=False,
+    )  # fmt: skip
+
+
+def test_columns_side_by_side_with_one_answer_are_asked_as_matrices(tmp_path):
+    """Its files were refused whole if they had nothing else."""
+    made = read(tmp_path, [columns()])
+    assert [(one.id, one.wording) for one in made.questions] == [
+        ("Q1_1_2", "For each animal:\nHow much?\nFrogs"),
+        ("Q1_1_1", "For each animal:\nHow much?\nPandas"),
+    ]
+    assert noted(made) == {"matrix with several answers per statement": ("left out", ("Q1_2",))}
+    assert "matrix with text entry" in noted(read(tmp_path, [columns(Selector="TE", SubSelector="Short")]))
+
+
+def test_statements_between_two_poles_are_scales_with_words_at_their_ends(tmp_path):
+    poles = {"SubSelector": None, "Choices": q.choices("Cold:Warm", "Bad: Good", "Time 9:30:Late"), "ChoiceOrder": []}
+    made = read(
+        tmp_path, [q.question("QID1", "Q1", "Trains are", "Matrix", "Bipolar", Answers=q.choices("", "", ""), **poles)]
+    )
+    assert [(one.text, one.options) for one in made.questions] == [
+        ("Cold – Warm", ("1 (Cold)", "2", "3 (Warm)")),
+        ("Bad – Good", ("1 (Bad)", "2", "3 (Good)")),
+    ]
+    assert all(one.ordinal for one in made.questions)
+    assert noted(made)["statement of a bipolar matrix without two ends"] == ("left out", ("Q1_3",))
+
+
+@pytest.mark.parametrize(
+    ("options", "ordinal"),
+    [
+        (("<div>Not at all<br />\n(1)</div>", "(2)", "(3)", "Very<br>(4)"), True),
+        (("3", "2", "1"), True),
+        (("Group 1", "Group 2", "Group 3"), False),
+        (("1", "3", "5"), False),
+        (("1", "2"), False),
+        (("16 to 25", "26", "27"), False),
+    ],
+)
+def test_consecutive_numbers_are_a_scale(tmp_path, options, ordinal):
+    """Horizontal scales of real files are plain choices; `orders: scale` must ask them in two orders, not in seven."""
+    made = read(tmp_path, [choice(Choices=q.choices(*options), ChoiceOrder=[])])
+    assert made.questions[0].ordinal is ordinal
+
+
+def test_questions_named_by_other_tools_and_empty_groups_of_options(tmp_path):
+    groups = {"cg_1": {"ChoiceGroupOrder": None, "GroupLabel": "Group", "Options": []}}
+    logic = q.logic(("If", [q.selected("Q_sex", 1)]))
+    made = read(tmp_path, [choice("Q_sex", "sex", ChoiceGroups=groups), choice("Q2", "born", DisplayLogic=logic)])
+    assert [(one.name, one.values) for one in made.questions[1].conditions] == [("sex", ("a",))]
+    assert made.notes == ()
+
+
+def flow_of(tmp_path, questions, flow):
+    path = tmp_path / "x.qsf"
+    blocks = {f"BL_{i}": {"Description": f"Block {i}", "BlockElements": q.asked(f"QID{i}")} for i in (1, 2)}
+    path.write_text(q.survey(questions, blocks, flow))
+    return read_instrument(path, {})
+
+
+def branch(*expressions, inside):
+    return {"Type": "Branch", "FlowID": "FL_9", "Description": "New Branch", "Flow": inside} | {
+        "BranchLogic": q.logic(("If", expressions))
+    }
+
+
+def test_a_branch_on_a_choice_leads_to_its_blocks(tmp_path):
+    one, two = ({"Type": "Standard", "ID": f"BL_{i}", "FlowID": f"FL_{i}"} for i in (1, 2))
+    questions = [choice(), choice("QID2", "Q2")]
+    chosen, end = q.selected("QID1", 2), {"Type": "EndSurvey", "FlowID": "FL_4"}
+
+    def read_flow(*flow):
+        made = flow_of(tmp_path, questions, list(flow))
+        return [(c.name, c.values) for c in made.questions[1].conditions], set(noted(made))
+
+    assert read_flow(one, branch(chosen, inside=[two])) == ([("Q1", ("b",))], set())
+    ended = {"branch of the flow", "end of survey in the flow"}
+    assert read_flow(one, branch(chosen, inside=[end]), two) == ([], ended)
+    assert read_flow(one, branch({"LogicType": "GeoIP"}, inside=[two])) == ([], {"branch of the flow"})
+    again = {"block several times in the flow"}
+    assert read_flow(one, branch(chosen, inside=[two]), two) == ([], again), "everyone comes to it"
+
+
+def test_embedded_data_with_the_same_text_for_everyone_is_filled_in(tmp_path):
+    def data(text, field="party", **more):
+        return {"Type": "EmbeddedData", "FlowID": "FL_7", "EmbeddedData": [{"Field": field, "Value": text} | more]}
+
+    questions = [choice(text="Is ${e://Field/party} right?"), choice("QID2", "Q2", text="And ${e://Field/day}?")]
+    own = data("the Greens", Type="Custom")
+    drawn = {"Type": "BlockRandomizer", "FlowID": "FL_6", "SubSet": 1, "Flow": [data("a", "day", Type="Custom")]}
+    block = [{"Type": "Block", "ID": f"BL_{i}", "FlowID": f"FL_{i}"} for i in (1, 2)]
+    made = flow_of(tmp_path, questions, [own, drawn, *block])
+    assert [one.text for one in made.questions] == ["Is the Greens right?"]
+    assert noted(made)["embedded data of the flow"] == ("give its texts in `fields`", ("day",))
+    made = flow_of(tmp_path, [questions[0], choice("QID2", "Q2")], [own, own, *block])
+    assert [one.id for one in made.questions] == ["Q2"], "of two texts, nobody knows which one is shown"
+    assert noted(made)["embedded data of the flow"][1] == ("party",)
+
+
+def test_logic_of_a_statement_is_named_as_such(tmp_path):
+    statements = q.choices("Squash", "Beans")
+    statements["2"]["DisplayLogic"] = q.logic(("If", [{"LogicType": "PanelData", "LeftOperand": "m://FirstName"}]))
+    made = read(tmp_path, [matrix("QID1", False, Choices=statements)])
+    assert noted(made) == {"display logic of a statement": ("asked of everyone", ("Q1_2",))}

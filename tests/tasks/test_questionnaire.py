@@ -214,6 +214,12 @@ def test_columns_options_and_values_are_checked(file):
         ({"columns": {"fast": "godd"}, "questions": "matched"}, 'did you mean "god"'),
         ({"questions": "some"}, "use matched"),
         ({"ordinal": ["x"]}, "options.ordinal"),
+        ({"ordinal": {"a": 1}}, "is not a list of names"),
+        ({"columns": ["fast", "god"]}, "options.columns"),
+        ({"fields": "so"}, "is not a mapping"),
+        ({"hides": {"fsat": ["god"]}, "questions": "unmatched"}, 'did you mean "fast"'),
+        ({"hides": {"fast": ["godd"]}, "questions": "unmatched"}, 'did you mean "god"'),
+        ({"hides": {"fast": None}, "questions": "unmatched"}, "options.hides.fast"),
     ):
         with pytest.raises(TaskError) as raised:
             built(file, **options)
@@ -235,3 +241,33 @@ def test_a_changed_questionnaire_makes_its_items_anew(file):
     before = tasks.item_file_version(config)
     file.write_text(YAML.replace("It is fast", "It is very fast"))
     assert tasks.item_file_version(config) != before
+
+
+def hidden_of(prompts, item):
+    return set(prompts.filter(condition="persona", item_id=item)["masked"].explode().drop_nulls())
+
+
+def test_a_question_without_a_column_hides_the_traits_that_it_names(file):
+    """Nothing was hidden: a study's own question about churches was asked of a persona that told its belief in God."""
+    file.write_text(YAML.replace('question: "Which line?"', 'question: "Which line?", hides: [birth_year]'))
+    _, _, prompts, _ = asked(file, questions="unmatched", hides={"trains": "god"})
+    assert hidden_of(prompts, "believer") == set()
+    assert {"god_alpha", "afterlife_alpha"} <= hidden_of(prompts, "fast") == hidden_of(prompts, "cheap"), (
+        "and its group"
+    )
+    assert "age" in hidden_of(prompts, "rider"), "age and year of birth give each other away"
+    told = prompts.filter(condition="persona", item_id="fast")["system"]
+    shown = prompts.filter(condition="persona", item_id="believer")["system"]
+    assert not told.str.contains("God").any() and shown.str.contains("God").any()
+
+
+def test_what_a_persona_shows_with_questions_of_no_column_is_told(file):
+    gaps = tasks.Gaps()
+    file.write_text(YAML.replace("And on Sundays?", "Is there a life after death?"))
+    built(file, gaps, questions="unmatched", hides={"fast": ["sex"]})
+    (told,) = [note for note in gaps.not_used if "`hides`" in note]
+    assert told.startswith("questions without `column` or `hides` (3)") and "cheap, believer, rider" in told
+    assert told.endswith("Asked as a trait is: believer (afterlife)")
+    gaps = tasks.Gaps()
+    built(file, gaps, questions="matched")
+    assert not any("`hides`" in note for note in gaps.not_used)

@@ -68,8 +68,8 @@ def plan(
     from mpta_pipeline.core.storage import at_work
     from mpta_pipeline.pipeline.configuration_problems import configuration_problems
     from mpta_pipeline.pipeline.deployment import Deployment
-    from mpta_pipeline.pipeline.steps.inference import planned_prompts
-    from mpta_pipeline.pipeline.steps.tasks import items_left_out
+    from mpta_pipeline.pipeline.steps.inference import groups_left_out, planned_prompts
+    from mpta_pipeline.pipeline.steps.tasks import items_left_out, redrawn_arms
     from mpta_pipeline.pipeline.stored import chunks_of, partitions
 
     deployment = Deployment.from_env()
@@ -98,13 +98,17 @@ def plan(
     _add_by_arm(result, deployment, own)
     _add_orders(result, deployment)
     _add_together(result, deployment)
+    _add_conversations(result, deployment)
     _add_multiverse(result, deployment, prompted, plans, prices)
     if (budget, requests, figure) != (None, None, None):
         add_designs(result, deployment, Wanted(budget, requests, figure, choice_sd))
     _add_total(result, deployment, plans)
+    _add_jobs(result, deployment, prompted)
     _add_detectable(result, deployment, own)
-    for task, gap in items_left_out(deployment):
-        result.warning(gap, subject=task)
+    for task, message in (*redrawn_arms(deployment), *items_left_out(deployment)):
+        result.warning(message, subject=task)
+    for pair, said in groups_left_out(deployment):
+        result.warning(said, subject=pair.label)
     for problem in configuration_problems(deployment):
         result.warning(str(problem))
     return result
@@ -187,10 +191,38 @@ def _add_by_arm(result: Result, deployment: Deployment, prompted: Sequence[str])
         distinct = [pl.col(name).list.explode().n_unique() for name in ("respondent_id", "content_hash")]
         counts = pl.concat(found).group_by(by).agg(distinct).sort("task", "treated", "arm")
         counts = counts.rename({"respondent_id": "personas", "content_hash": "requests"})
-        rows = counts.select("task", "arm", "personas", "requests").to_dicts()
-    shown = [row | {"personas": f"{row['personas']:,}", "requests": f"{row['requests']:,}"} for row in rows]
+        people = _people_by_arm(deployment, experiments)
+        rows = [
+            row | {"people": people.get((row["task"], row["arm"]))}
+            for row in counts.select("task", "arm", "personas", "requests").iter_rows(named=True)
+        ]
+    own = any(row["people"] is not None for row in rows)
+    shown = [
+        row
+        | {"personas": f"{row['personas']:,}", "requests": f"{row['requests']:,}"}
+        | {"people": "" if row["people"] is None else f"{row['people']:,}"}
+        for row in rows
+    ]
+    if not own:
+        shown = [{name: value for name, value in row.items() if name != "people"} for row in shown]
     title = "Requests per model, by arm; the control of a task comes first"
+    title += "; people: the survey's own, who were in the arm themselves" if own else ""
     result.table("by_arm", rows, title=title, shown=shown)
+
+
+def _people_by_arm(deployment: Deployment, tasks: Sequence[str]) -> dict[tuple[str, str], int]:
+    """Task and arm → people of the surveys who were in the arm themselves, for arms that name their people."""
+    import polars as pl
+
+    from mpta_pipeline.core.provenance import Node
+    from mpta_pipeline.pipeline.stored import made, read
+
+    found: dict[tuple[str, str], int] = {}
+    for task in tasks:
+        if made(deployment, Node("arm_answers", task)) is not None:
+            counts = read(deployment, "arm_answers", task).group_by("arm").agg(pl.col("respondent_id").n_unique())
+            found |= {(task, arm): people for arm, people in counts.iter_rows()}
+    return found
 
 
 def _add_orders(result: Result, deployment: Deployment) -> None:
@@ -205,6 +237,7 @@ def _add_orders(result: Result, deployment: Deployment) -> None:
         if (
             config.orders not in _CHOICE
             or config.batch_items is not None
+            or config.options.get("asked") == "conversation"
             or made(deployment, Node("prompts", task)) is None
         ):
             continue
@@ -247,6 +280,39 @@ def _add_together(result: Result, deployment: Deployment) -> None:
             f"instead of {alone:,} with one question each."
         )
     result.facts["asked_together"] = rows
+
+
+def _add_conversations(result: Result, deployment: Deployment) -> None:
+    """Add, per task that is asked in conversations, their number and length; their requests are counted at most."""
+    import polars as pl
+
+    from mpta_pipeline.cli.labels import names_of
+    from mpta_pipeline.core.provenance import Node
+    from mpta_pipeline.pipeline.stored import made, reduced
+
+    names, rows = names_of(deployment), []
+    depends = (pl.col("asked_after").list.len() > 0).any().alias("depends")
+
+    def of_turns(part: pl.DataFrame) -> pl.DataFrame:
+        if "conversation" not in part.columns:  # prompts of an earlier version
+            part = part.clear().with_columns(pl.lit("").alias("conversation"), pl.lit([]).alias("asked_after"))
+        return part.drop_nulls("conversation").group_by("conversation").agg(pl.len().alias("questions"), depends)
+
+    for task, config in deployment.study.own_tasks.items():
+        if config.options.get("asked") != "conversation" or made(deployment, Node("prompts", task)) is None:
+            continue
+        turns = reduced(deployment, "prompts", task, of_turns)
+        if turns.is_empty():
+            continue
+        questions, skips = int(turns["questions"].max() or 0), bool(turns["depends"].any())  # type: ignore[arg-type]
+        rows.append({"task": task, "conversations": turns.height, "questions": questions, "depends": skips})
+        skipped = " Which questions a conversation skips follows from the answers: requests are counted at most."
+        result.info(
+            f"  {names.task(task)}: {turns.height:,} conversations of up to {questions:,} questions, each asked after "
+            "the one before it was answered; with equal answers, equal beginnings are asked once."
+            + (skipped if skips else "")
+        )
+    result.facts["conversations"] = rows
 
 
 _CHOICE = ("cyclic", "scale")
@@ -354,6 +420,26 @@ def _add_total(result: Result, deployment: Deployment, plans: Sequence[Plan]) ->
         )
     if limit := deployment.study.budget:
         result.info(f"The budget of a run is {limit:g} US$ (study.yaml); what is beyond it waits for the next run.")
+
+
+def _add_jobs(result: Result, deployment: Deployment, prompted: Sequence[str]) -> None:
+    """Add which steps are cut into jobs of the cluster, if one is configured."""
+    from mpta_pipeline.cli.labels import names_of
+    from mpta_pipeline.core.provenance import Node
+    from mpta_pipeline.pipeline import part_jobs
+
+    cluster = part_jobs.cluster_name()
+    if not cluster:
+        return
+    jobs = {task: part_jobs.expected_jobs(deployment, Node("prompts", task)) for task in prompted}
+    cut = {task: n for task, n in jobs.items() if n > 1}
+    result.facts["jobs"] = cut
+    names = names_of(deployment)
+    for task, n in cut.items():
+        what = "the chunks of its prompts, and of each model's scores"
+        result.info(f"  {names.task(task)}: up to {n} jobs on {cluster} make {what}.")
+    if not cut:
+        result.info(f"No task is so large that its prompts and scores are made by jobs on {cluster}.")
 
 
 def _add_detectable(result: Result, deployment: Deployment, prompted: Sequence[str]) -> None:

@@ -72,6 +72,7 @@ def _add_there(result: Result, deployment: Deployment) -> None:
 def _add_outdated(result: Result, deployment: Deployment) -> set[str]:
     """Add what is out of date and why; returns the tables."""
     from mpta_pipeline.pipeline import status
+    from mpta_pipeline.pipeline.steps.tasks import redrawn_arms
 
     found = status.outdated(deployment)
     rows = [{"table": one.table, "partitions": list(one.partitions), "why": one.reason} for one in found]
@@ -91,6 +92,8 @@ def _add_outdated(result: Result, deployment: Deployment) -> set[str]:
         result.info(f"What is made from them follows if their content changes: {', '.join(follows)}.")
     if found:
         result.info("`mpta run`, or a running daemon, brings them up to date.")
+    for task, message in redrawn_arms(deployment):
+        result.warning(message, subject=task)
     return tables
 
 

@@ -9,6 +9,7 @@ from mpta_pipeline.core.tables.metrics import (
     ANSWER_SHARES,
     EXPERIMENTS,
     MODEL_COMPARISON,
+    PEOPLE_EFFECTS,
     PEOPLE_SHARES,
     POCKETS,
     POWER,
@@ -27,11 +28,11 @@ from mpta_pipeline.core.tables.multiverse import (
     SPECIFICATION_CURVE,
     VARIANCE_BUDGET,
 )
-from mpta_pipeline.core.tables.personas import GROUPS, PANEL, PERSONAS, TRAIT
+from mpta_pipeline.core.tables.personas import ARM_DRAWS, GROUPS, PANEL, PERSONAS, TRAIT
 from mpta_pipeline.core.tables.publication import LINEAGE, PUBLISHED, publish
 from mpta_pipeline.core.tables.schema import Column, Table
 from mpta_pipeline.core.tables.surveys import CHANGELOG, VARIABLES, WAVES
-from mpta_pipeline.core.tables.tasks import GOLD, ITEMS, PROMPTS
+from mpta_pipeline.core.tables.tasks import ARM_ANSWERS, GOLD, ITEMS, PROMPTS
 from mpta_pipeline.core.tables.views import VIEWS, View
 from mpta_pipeline.core.vocabulary import (
     CONDITIONS,
@@ -45,6 +46,8 @@ from mpta_pipeline.core.vocabulary import (
 
 __all__ = [
     "ANSWER_SHARES",
+    "ARM_ANSWERS",
+    "ARM_DRAWS",
     "CHANGELOG",
     "CONCEPTS",
     "CONDITIONS",
@@ -65,6 +68,7 @@ __all__ = [
     "MULTIVERSE_FINDINGS",
     "OPTIONS",
     "PANEL",
+    "PEOPLE_EFFECTS",
     "PEOPLE_SHARES",
     "PERSONAS",
     "POCKETS",

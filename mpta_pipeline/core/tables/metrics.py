@@ -5,7 +5,14 @@ from __future__ import annotations
 import polars as pl
 
 from mpta_pipeline.core.tables.schema import Column, Table, shared_columns
-from mpta_pipeline.core.vocabulary import ANSWER_SETS, SCORINGS, STATUSES, UNPARSED_REASONS, VERDICTS
+from mpta_pipeline.core.vocabulary import (
+    ANSWER_SETS,
+    PEOPLE_VERDICTS,
+    SCORINGS,
+    STATUSES,
+    UNPARSED_REASONS,
+    VERDICTS,
+)
 
 PEOPLE_SHARES = Table(
     "people_shares",
@@ -124,6 +131,17 @@ SCORES = Table(
             nullable=True,
             ge=0,
             le=1,
+            optional=True,
+        ),
+        Column(
+            "conversation", pl.String, "Conversation, as in prompts; null without one", nullable=True, optional=True
+        ),
+        Column("turn", pl.Int64, "Place of the question in the conversation, from 1", nullable=True, optional=True),
+        Column(
+            "shuffled_with",
+            pl.String,
+            "Questions whose order in the conversation is drawn together; null if the question's place is fixed",
+            nullable=True,
             optional=True,
         ),
         Column("arm", pl.String, "Arm of the experiment; null without one", nullable=True, optional=True),
@@ -302,6 +320,66 @@ EXPERIMENTS = Table(
         Column("n_items", pl.Int64, "Items behind it", ge=0),
         Column("n_answers", pl.Int64, "Readable answers behind it, option orders counted singly", ge=0),
         Column("small", pl.Boolean, "Fewer personas than the study's minimum on either side"),
+        Column(
+            "people_estimate",
+            pl.Float64,
+            "The same effect on the survey's people, from `people_effects`; null if the arms do not name their people",
+            nullable=True,
+        ),
+        Column("people_se", pl.Float64, "Its error, by the survey's design", nullable=True, ge=0),
+        Column("people_ci_low", pl.Float64, "Lower end of its interval", nullable=True),
+        Column("people_ci_high", pl.Float64, "Upper end", nullable=True),
+        Column("n_people", pl.Int64, "People behind it", nullable=True, ge=0),
+        Column("beyond_people", pl.Float64, "Effect on the model's answers minus effect on people's", nullable=True),
+        Column("beyond_people_se", pl.Float64, "Its error, on these questions", nullable=True, ge=0),
+        Column("beyond_people_low", pl.Float64, "Lower end of its interval", nullable=True),
+        Column("beyond_people_high", pl.Float64, "Upper end", nullable=True),
+        Column("beyond_people_p", pl.Float64, "Test of no difference from people", nullable=True, ge=0, le=1),
+        Column("beyond_people_q", pl.Float64, "As `beyond_people_p`, corrected within the family", nullable=True, ge=0),
+        Column(
+            "people_verdict",
+            pl.String,
+            "How the model's effect compares with people's: reproduces (the difference is within ± the equivalence "
+            "margin), understates, overstates, reverses (both effects are distinguishable from 0, in opposite "
+            "directions), cannot_tell",
+            nullable=True,
+            isin=PEOPLE_VERDICTS,
+        ),
+    ),
+)
+
+PEOPLE_EFFECTS = Table(
+    "people_effects",
+    "Effects of an experiment's arms on the survey's people, for tasks whose arms name their `people`: differences of "
+    "means between the people of an arm and those of the control, by question, for everyone and by subgroup, with "
+    "errors by the survey's design. Groups with too few people in either arm are left out.",
+    ("task", "survey", "level", "outcome", "item_id", "answer", "dimensions", "subgroup", "weighted"),
+    (
+        *shared_columns("task", "survey"),
+        Column("level", pl.String, "The arm"),
+        Column("reference", pl.String, "The control"),
+        Column("outcome", pl.String, "place (on the scale, 0 to 1) or share (of an answer)"),
+        Column("item_id", pl.String, "Item within the task; `all` for the mean over the questions"),
+        Column("answer", pl.String, "The answer whose share it is; empty for other outcomes"),
+        Column("dimensions", pl.String, "Trait or intersection; `all` for everyone"),
+        Column("subgroup", pl.String, "Values of the dimensions"),
+        Column("weighted", pl.Boolean, "Survey weights were used"),
+        Column("reference_mean", pl.Float64, "Mean of the control", nullable=True),
+        Column("estimate", pl.Float64, "The effect", nullable=True),
+        Column("se", pl.Float64, "Standard error", nullable=True, ge=0),
+        Column("df", pl.Float64, "Degrees of freedom of its interval", nullable=True),
+        Column("ci_low", pl.Float64, "Lower end of the interval; its confidence is 1 − figures.level", nullable=True),
+        Column("ci_high", pl.Float64, "Upper end", nullable=True),
+        Column("p_value", pl.Float64, "Test of no effect", nullable=True, ge=0, le=1),
+        Column("q_value", pl.Float64, "As `p_value`, corrected within the family (Benjamini–Hochberg)", nullable=True),
+        Column("difference", pl.Float64, "Effect in the subgroup minus effect in everyone else", nullable=True),
+        Column("difference_se", pl.Float64, "Its error", nullable=True, ge=0),
+        Column("difference_p", pl.Float64, "Test of no difference", nullable=True, ge=0, le=1),
+        Column("difference_q", pl.Float64, "As `difference_p`, corrected within the family", nullable=True),
+        Column("n_arm", pl.Int64, "People in the arm", ge=0),
+        Column("n_control", pl.Int64, "People in the control", ge=0),
+        Column("n_items", pl.Int64, "Items behind it", ge=0),
+        Column("method", pl.String, "How the error was computed"),
     ),
 )
 

@@ -58,6 +58,21 @@ PANEL = Table(
     ),
 )
 
+ARM_DRAWS = Table(
+    "arm_draws",
+    "Which arm of an experiment each persona was drawn into. A draw is kept while the arms stay the same: people who "
+    "join or leave the panel change nobody else's arm, and who comes back is in the same arm. Empty for experiments "
+    "that ask each persona in every arm.",
+    ("task", "respondent_id"),
+    (
+        *shared_columns("task", "persona"),
+        Column("arm", pl.String, "`id` of the arm, or else its name"),
+        Column(
+            "drawn_by", pl.String, "Digest of the study's seed and the arms; with another one, everybody is drawn anew"
+        ),
+    ),
+)
+
 GROUPS = Table(
     "groups",
     "The subgroups of each persona: one column per base dimension of the study's estimates, null if unknown.",

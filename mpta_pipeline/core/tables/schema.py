@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -57,6 +58,11 @@ class Table:
         """Rename the columns of a frame that was stored by a version before 0.2."""
         return frame.rename({old: new for old, new in self.earlier_names.items() if new not in frame}, strict=False)
 
+    def completed(self, frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
+        """A frame with some of the columns; those that it lacks, because an earlier version stored it, are null."""
+        absent = [pl.lit(None, self.schema[name]).alias(name) for name in names if name not in frame.columns]
+        return frame.with_columns(absent)
+
     def empty(self) -> pl.DataFrame:
         """The table with no rows."""
         return pl.DataFrame(schema=self.schema)
@@ -94,7 +100,29 @@ class Table:
             ValidationError: A value breaks its bound or the key repeats. The message names table, column, the first
                 offending value and how many there are.
         """
-        # Imported here because it takes a second to load, which read-only commands can save.
+        if not self._holds_for(frame):
+            self._find_what_breaks(frame)
+        if self.key and (repeated := frame.height - frame.select(self.key).n_unique()):
+            example = frame.filter(pl.struct(self.key).is_duplicated()).select(self.key).row(0)
+            raise ValidationError(
+                f"Table {self.name} repeats its key in {repeated} row(s)",
+                variable="+".join(self.key),
+                value=str(example),
+                remedy="each row must be unique by its key",
+            )
+        return frame
+
+    def _holds_for(self, frame: pl.DataFrame) -> bool:
+        """Whether all types and bounds hold, in one pass over the frame.
+
+        False may also mean that pandera has to decide: it treats a NaN otherwise from bound to bound.
+        """
+        if any(frame.schema.get(name) != dtype for name, dtype in self.schema.items()):
+            return False
+        return all(frame.select(self._rules).row(0)) if self._rules else True
+
+    def _find_what_breaks(self, frame: pl.DataFrame) -> None:
+        # Imported here because it takes a second to load, which everything that conforms can save.
         from pandera.errors import SchemaErrors
 
         try:
@@ -107,21 +135,33 @@ class Table:
                 value=first["failure_case"],
                 remedy="correct the input of this row; the stored table is unchanged",
             ) from None
-        if self.key and (repeated := frame.height - frame.select(self.key).n_unique()):
-            example = frame.filter(pl.struct(self.key).is_duplicated()).select(self.key).row(0)
-            raise ValidationError(
-                f"Table {self.name} repeats its key in {repeated} row(s)",
-                variable="+".join(self.key),
-                value=str(example),
-                remedy="each row must be unique by its key",
-            )
-        return frame
+
+    @cached_property
+    def _rules(self) -> list[pl.Expr]:
+        """One value per rule of a column: whether it holds for all rows."""
+        return [rule.alias(str(i)) for i, rule in enumerate(rule for c in self.columns for rule in _rules_of(c))]
 
     @cached_property
     def _pandera(self) -> pa.DataFrameSchema:
         import pandera.polars as pa
 
         return pa.DataFrameSchema({c.name: _pandera_column(c) for c in self.columns}, strict=False)
+
+
+def _rules_of(column: Column) -> Iterator[pl.Expr]:
+    """The rules of a column, as strict as those of `_pandera_column` or stricter."""
+    values = pl.col(column.name)
+    bounded = column.ge is not None or column.le is not None
+    if not column.nullable:
+        yield values.null_count() == 0
+    if pl.Series(dtype=column.dtype).dtype.is_float() and (bounded or not column.nullable):
+        yield ~values.is_nan().any()
+    if column.isin is not None:
+        yield values.drop_nulls().is_in(list(column.isin)).all()
+    if column.ge is not None:
+        yield (values >= column.ge).all()
+    if column.le is not None:
+        yield (values <= column.le).all()
 
 
 def _pandera_column(column: Column) -> pa.Column:

@@ -22,6 +22,14 @@ POLL = pl.Struct({"sample": pl.String, "shares": pl.List(pl.Float64), "n": pl.Fl
 # A level of an attribute of a conjoint profile, and its place among the attribute's levels.
 PROFILE = pl.Struct({"attribute": pl.String, "level": pl.String, "place": pl.Int64})
 
+# A place of a question in a conversation: of its block, in its block or in its battery. Units whose order is `shuffled`
+# are put in an order of their own for each person.
+PLACE = pl.Struct({"unit": pl.String, "place": pl.Int64, "shuffled": pl.Boolean})
+
+# An earlier question of a conversation: the item is asked if the answer to it is one of `answers` (canonical indices);
+# without `answers`, its text names the answer ({{name}}).
+EARLIER = pl.Struct({"item_id": pl.String, "name": pl.String, "answers": pl.List(pl.Int64)})
+
 ITEMS = Table(
     "items",
     "One row per item of a task: a question with its options in canonical order.",
@@ -61,6 +69,7 @@ ITEMS = Table(
         _fact("concept", pl.String, "Concept asked about; null for benchmark items"),
         _fact("label", pl.String, "Topic of the question, as the trait is named"),
         _fact("variables", pl.List(pl.String), "Native variables that hold the answers to the question"),
+        _fact("hides", pl.List(pl.String), "Further harmonized columns that a persona must not show with the question"),
         _fact(
             "bin_edges", pl.List(pl.Float64), "Lower ends of all options except the first, if a number is asked in bins"
         ),
@@ -100,9 +109,25 @@ ITEMS = Table(
         _fact("line", pl.Int64, "Number of the statement in the battery's request, from 1"),
         _fact("restrictions", pl.List(pl.List(PROFILE)), "Conjoint: pairs of levels that no profile has together"),
         _fact(
+            "answers_in_arms",
+            pl.List(pl.String),
+            "Columns that give away what people answered in the arms of an experiment, hidden as the item's own column",
+        ),
+        _fact(
             "asked_if",
             pl.List(pl.Struct({"name": pl.String, "values": pl.List(pl.String)})),
             "Dimensions of people, each with the values that a person must have to be asked",
+        ),
+        _fact(
+            "sequence",
+            pl.List(PLACE),
+            "Place in the conversation: of the question's block, of the question or battery in it, of the statement",
+        ),
+        _fact(
+            "asked_after",
+            pl.List(EARLIER),
+            "Earlier questions of the conversation, each with the model's own answers for which the item is asked; "
+            "without answers, the item's text names the answer",
         ),
         Column("sample_item", pl.Boolean, "A sample item of this project, not an item of the published benchmark"),
         Column("licence", pl.String, "Licence of the item's text"),
@@ -116,6 +141,26 @@ GOLD = Table(
     (
         *shared_columns("task", "item_id", "persona", "survey"),
         Column("gold_idx", pl.Int64, "Canonical index of the respondent's own answer", ge=0),
+        Column("weight", pl.Float64, "Survey weight; null if the source has none", nullable=True),
+    ),
+)
+
+ARM_ANSWERS = Table(
+    "arm_answers",
+    "Answers of the survey's people who were themselves in an arm of an experiment, for tasks whose arms name their "
+    "`people`.",
+    ("task", "item_id", "respondent_id", "arm"),
+    (
+        *shared_columns("task", "item_id", "persona", "survey"),
+        Column("arm", pl.String, "The arm that the person was in"),
+        Column("treated", pl.Boolean, "The arm is not the control"),
+        Column("answer_idx", pl.Int64, "Canonical index of the person's answer", ge=0),
+        Column(
+            "scale_place",
+            pl.Float64,
+            "Place of the answer on the scale, from 0 to 1; null beside a scale and for items that are none",
+            nullable=True,
+        ),
         Column("weight", pl.Float64, "Survey weight; null if the source has none", nullable=True),
     ),
 )
@@ -163,6 +208,21 @@ PROMPTS = Table(
         Column("weight", pl.Float64, "Panel weight of the persona; null without a survey weight", nullable=True),
         _fact("line", pl.Int64, "Number of the line of the reply that counts, if a request asks several questions"),
         _fact("asked_together", pl.Int64, "Number of questions that share a request (`batch_items`); null for others"),
+        _fact(
+            "conversation", pl.String, "Conversation that the prompt is a turn of; null for prompts that stand alone"
+        ),
+        _fact("turn", pl.Int64, "Place of the question in the conversation, from 1, as if every question were asked"),
+        _fact(
+            "shuffled_with",
+            pl.String,
+            "Questions whose order in the conversation is drawn together; null if the question's place is fixed",
+        ),
+        _fact(
+            "asked_after",
+            pl.List(EARLIER),
+            "Earlier questions of the conversation, each with the model's own answers for which this one is asked; "
+            "without answers, the text names the answer",
+        ),
         _fact("arm", pl.String, "Arm of the experiment; null if the task has no arms"),
         _fact("treated", pl.Boolean, "The arm is not the control; null if the task has no arms"),
     ),

@@ -49,21 +49,24 @@ class Recode:
         """What each row of the variable's table becomes: the column, its missing kind, its code, and its content."""
         rows = found.table.select("code", "missing").rows()
         kinds = [kind or self.missing.get(code) for code, kind in rows]
+        codes = [code for code, _ in rows]
+        answers = [code if kind is None else None for code, kind in zip(codes, kinds, strict=True)]
         if self.rule.row.numeric:
-            numbers = pl.Series(
-                [code if kind is None else None for (code, _), kind in zip(rows, kinds, strict=True)], dtype=pl.String
-            )
-            values = numbers.cast(pl.Float64, strict=False)
+            values = pl.Series(answers, dtype=pl.String).cast(pl.Float64, strict=False)
+            texts = values.cast(pl.String).to_list()
         else:
-            mapped = [
-                self.values.get(code) if kind is None else None for (code, _), kind in zip(rows, kinds, strict=True)
-            ]
-            values = pl.Series(mapped, dtype=pl.String)
-        name, kind = self.column, pl.Series(kinds, dtype=pl.String)
+            texts = [None if code is None else self.values.get(code) for code in answers]
+            values = pl.Series(texts, dtype=pl.String)
+        content = [
+            text if text is not None or kind is None else f"?{kind}" for text, kind in zip(texts, kinds, strict=True)
+        ]
         return pl.DataFrame(
-            {name: values, name + MISSING_SUFFIX: kind, name + CODE_SUFFIX: found.table["code"]}
-        ).with_columns(
-            pl.coalesce(pl.col(name).cast(pl.String), pl.lit("?") + pl.col(name + MISSING_SUFFIX)).alias(CONTENT)
+            {
+                self.column: values,
+                self.column + MISSING_SUFFIX: pl.Series(kinds, dtype=pl.String),
+                self.column + CODE_SUFFIX: pl.Series(codes, dtype=pl.String),
+                CONTENT: pl.Series(content, dtype=pl.String),
+            }
         )
 
 
@@ -80,7 +83,8 @@ def bind(rule: Rule, variable: str, table: pl.DataFrame, labels: dict[str, str])
         found = Problem(rule.column, variable, code, labels.get(code), expected, whole=whole, strange=strange)
         problems.append(found)
 
-    for code in table.filter(pl.col("missing").is_null()).get_column("code").sort().to_list():
+    answered = (code for code, kind in table.select("code", "missing").iter_rows() if kind is None)
+    for code in sorted(answered):
         label = labels.get(code)
         if code in absent and fits(absent[code].label, label):
             missing[code] = absent[code].kind

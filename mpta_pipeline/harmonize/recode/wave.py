@@ -62,15 +62,20 @@ def harmonize(raw: RawWave, crosswalk: Crosswalk) -> pl.DataFrame:
     bound = _bind_all(raw, crosswalk)
     _check(bound, raw)
     tables = [(r, r.table(bound.found[r.cells])) for r in bound.recodes]
+    identity = pl.DataFrame(_identity(raw)).with_columns(*_country_code(raw, crosswalk))
+    # RESPONDENTS' order, while the cells are still numbers.
+    order = identity.select(pl.arg_sort_by("respondent_id", maintain_order=True)).to_series()
+    identity = identity[order].with_columns(pl.col("respondent_id").set_sorted())
     # One select for all columns, so that polars uses all cores.
-    places = pl.DataFrame([pl.Series(v, c.places) for v, c in bound.found.items()])
+    places = pl.DataFrame([pl.Series(v, c.places) for v, c in bound.found.items()])[order]
     columns = places.select(
         pl.lit(table[name]).gather(pl.col(recode.cells)).alias(name if name != CONTENT else recode.column + CONTENT)
         for recode, table in tables
         for name in table.columns
     )
     contents = [recode.column + CONTENT for recode, _ in tables]
-    frame = pl.DataFrame([*_identity(raw), *columns]).with_columns(*_country_code(raw, crosswalk))
+    own = [c for c in identity.columns if c.startswith(COUNTRY + "__")]
+    frame = pl.DataFrame([*identity.drop(own), *columns, *identity.select(own)])
     frame = frame.with_columns(hash_rows(frame, ["weight", *contents], key="revision").alias("revision"))
     return RESPONDENTS.conform(frame.drop(contents))
 

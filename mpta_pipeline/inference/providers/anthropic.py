@@ -20,7 +20,7 @@ from mpta_pipeline.inference.batch_endpoint import (
     result_lines,
 )
 from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError
-from mpta_pipeline.inference.providers.base import Call, ModelResponse, Provider
+from mpta_pipeline.inference.providers.base import Call, ModelResponse, Provider, spoken
 from mpta_pipeline.inference.requests import ModelRequest
 from mpta_pipeline.inference.response_checks import raise_error_in, raise_if_broken, unreadable_response
 from mpta_pipeline.inference.response_fields import (
@@ -62,7 +62,7 @@ class Anthropic(Provider):
         defaults = {} if (thinking or {}).get("type") in ("enabled", "adaptive") else {"temperature": 0}
         body: dict[str, Any] = self.parameters(defaults | ({"thinking": thinking} if thinking else {}))
         body |= {"model": self.spec.model, "max_tokens": self.limit(request.elicitation)}
-        body["messages"] = [{"role": "user", "content": request.user}]
+        body["messages"] = spoken(request)
         if request.system is not None:
             body["system"] = request.system
         return body

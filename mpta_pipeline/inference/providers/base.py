@@ -76,6 +76,19 @@ class ModelResponse:
                 setattr(self, name, str(value))
 
 
+def spoken(request: ModelRequest, *, said_by: str = "assistant") -> list[dict[str, str]]:
+    """Return the messages after the system's: what was asked and said before, and the question.
+
+    Args:
+        request: The request.
+        said_by: The format's role of the model.
+    """
+    messages = []
+    for asked, said in request.history:
+        messages += [{"role": "user", "content": asked}, {"role": said_by, "content": said}]
+    return [*messages, {"role": "user", "content": request.user}]
+
+
 class Provider(ABC):
     """One wire format.
 

@@ -291,10 +291,11 @@ def _field(name: str, kind: type[T]) -> Callable[[Any], T]:
 
 
 def _prefix_of(request: ModelRequest) -> tuple[str | None, str]:
-    """Return the prefix that prompts of a group share: the system message, or the start of the user's message."""
+    """Return the prefix that prompts of a group share: the system message, or the start of the first user message."""
     if request.system is not None:
         return request.system, ""
-    head, blank, _ = request.user.partition("\n\n")
+    first = request.history[0][0] if request.history else request.user
+    head, blank, _ = first.partition("\n\n")
     return None, head + blank if blank else ""
 
 

@@ -21,7 +21,7 @@ from mpta_pipeline.inference.batch_endpoint import (
 )
 from mpta_pipeline.inference.letter_logprobs import letters_of
 from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError
-from mpta_pipeline.inference.providers.base import Call, ModelResponse, Provider
+from mpta_pipeline.inference.providers.base import Call, ModelResponse, Provider, spoken
 from mpta_pipeline.inference.requests import ModelRequest
 from mpta_pipeline.inference.response_checks import raise_error_in, raise_if_broken, unreadable_response
 from mpta_pipeline.inference.response_fields import (
@@ -151,7 +151,9 @@ class Gemini(Provider):
         elif request.elicitation == "letter" and self.spec.top_logprobs and _NO_LOGPROBS not in self.missing_features:
             config |= {"responseLogprobs": True, "logprobs": min(self.spec.top_logprobs, MOST_LOGPROBS)}
         body: dict[str, Any] = {
-            "contents": [{"role": "user", "parts": [{"text": request.user}]}],
+            "contents": [
+                {"role": one["role"], "parts": [{"text": one["content"]}]} for one in spoken(request, said_by="model")
+            ],
             "generationConfig": config,
         }
         if request.system is not None:

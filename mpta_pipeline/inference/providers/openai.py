@@ -34,7 +34,7 @@ from mpta_pipeline.inference.option_logprobs import (
     token_grammar,
 )
 from mpta_pipeline.inference.provider_errors import ErrorKind, ProviderError
-from mpta_pipeline.inference.providers.base import Call, ModelResponse, Provider
+from mpta_pipeline.inference.providers.base import Call, ModelResponse, Provider, spoken
 from mpta_pipeline.inference.requests import ModelRequest
 from mpta_pipeline.inference.response_checks import raise_error_in, raise_if_broken, unreadable_response
 from mpta_pipeline.inference.response_fields import (
@@ -521,10 +521,12 @@ def _upload(data: bytes, tag: str) -> tuple[bytes, str]:
 
 def messages(request: ModelRequest, *, system_role: bool = True) -> list[dict[str, str]]:
     """Return the messages of a chat request; no system message if the prompt or the chat format has none."""
-    if request.system is not None and not system_role:
-        return [{"role": "user", "content": f"{request.system}\n\n{request.user}"}]
-    user = {"role": "user", "content": request.user}
-    return [user] if request.system is None else [{"role": "system", "content": request.system}, user]
+    turns = spoken(request)
+    if request.system is None:
+        return turns
+    if not system_role:
+        return [{"role": "user", "content": f"{request.system}\n\n{turns[0]['content']}"}, *turns[1:]]
+    return [{"role": "system", "content": request.system}, *turns]
 
 
 def _fingerprint(payload: Mapping[str, Any]) -> str | None:

@@ -54,6 +54,8 @@ class SimulatedOptions(ProviderOptions):
         position_bias: How often it takes the option at `position`, whatever it says; drawn for each option order.
         position: The place that it prefers: `first` or `last`.
         direction: How often its answer is pulled one place towards the option shown first; drawn for each option order.
+        carry_over: How often, in a conversation, it gives the option at the place of its answer before, whatever the
+            question; drawn for each turn.
         noise: How often it answers by chance; drawn for each option order and repeat.
         flattening: How often it gives the most frequent answer of all people, whoever is shown.
         copying: How often it gives the most frequent answer in the person's `group`.
@@ -71,6 +73,7 @@ class SimulatedOptions(ProviderOptions):
     position_bias: Rate = 0.0
     position: Literal["first", "last"] = "first"
     direction: Rate = 0.0
+    carry_over: Rate = 0.0
     noise: Rate = 0.0
     flattening: Rate = 0.0
     copying: Rate = 0.0
@@ -232,7 +235,18 @@ def _given(
             position = known.order.index(_settled_answer(own, known, shares.accuracy, k, settled))
         if at_this_asking("direction") < own.direction:
             position = max(position - 1, 0)
+    if own.carry_over and request.history and at_this_asking("carry over") < own.carry_over:
+        before = _place_said(*request.history[-1])
+        position = position if before is None else min(before, k - 1)
     return position
+
+
+def _place_said(asked: str, said: str) -> int | None:
+    """Return the shown position of the option that an earlier reply gave; None if it gave none."""
+    if len(said) == 1:
+        return LETTERS.find(said) if said in LETTERS else None
+    options = [line[2:] for line in asked.splitlines() if line.startswith("- ")]
+    return options.index(said) if said in options else None
 
 
 class Shares:
@@ -374,6 +388,8 @@ def described(own: SimulatedOptions) -> str:
         said.append(f"takes the {own.position} option in {_percent(own.position_bias)}")
     if own.direction:
         said.append(f"is pulled one place towards the option shown first in {_percent(own.direction)}")
+    if own.carry_over:
+        said.append(f"repeats the place of its answer before in {_percent(own.carry_over)} of a conversation's turns")
     if own.noise:
         said.append(f"answers by chance in {_percent(own.noise)}")
     if own.flattening:

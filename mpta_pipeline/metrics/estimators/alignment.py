@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 
@@ -113,7 +115,7 @@ class _Distances:
                 METRICS[name],
                 d,
                 errors=errors,
-                bias=biases[name],
+                bias=[biases[name]],
                 baselines=expected | {"sampling_floor": floor},
             )
             excess = METRICS[f"{name}_excess"]
@@ -235,7 +237,7 @@ class _Distances:
         *,
         errors: tuple[Floats, Floats, Floats],
         baselines: dict[str, Floats],
-        bias: Floats | None = None,
+        bias: Sequence[Floats] | None = None,
         shift: Floats | None = None,
         tested: bool = False,
     ) -> pl.DataFrame:
@@ -246,7 +248,8 @@ class _Distances:
             d: Value of each cell; nan for excluded cells.
             errors: Variances over persons and over crossings with items, and degrees of freedom (`Influences`).
             baselines: Baseline → value of each cell.
-            bias: Sampling bias of the values; None if unknown.
+            bias: Sampling bias of the values, by one or several corrections; None if unknown. The interval spans those
+                of all corrections.
             shift: Amount to add to each slice's mean.
             tested: Test that the mean is 0.
         """
@@ -257,20 +260,25 @@ class _Distances:
         used = self.used & in_use[np.maximum(view.cut.codes, 0), self.item]
         sizes = view.sizes(used) | {"n_people": self.influences.n_people(known)}
         by_item = Slices(np.where(known, cells.owner, -1), view.n, rows=self.rows)
-        away = np.zeros(len(d)) if bias is None else np.where(known, np.nan_to_num(bias), 0.0)
         further = np.zeros(view.n) if shift is None else shift
-        # The interval uses the bias-corrected values and their variance, because the correction adds error.
-        raw, means = by_item.means(d, ones), by_item.means(d - away, ones)
-        estimate, centre = raw.estimate + further, means.estimate + further
+        raw = by_item.means(d, ones)
+        estimate = raw.estimate + further
         person, cell, df_people = np.nan_to_num(errors[0]), np.nan_to_num(errors[1]), errors[2]
-        df = np.minimum(np.minimum(means.df, np.maximum(sizes["n_personas"] - 1.0, 0.0)), df_people)
-        df = np.where(df >= 1, df, np.nan)
-        # With one item, the variance over items is unknown, and so is the error.
-        se, reach = (
-            np.where(np.isfinite(m.se) & np.isfinite(df), combine(person, m.se**2, cell), np.nan) for m in (raw, means)
-        )
-        low, high, _ = interval(metric, centre, reach, df, level=view.block.rules.level)
-        low, high = np.minimum(low, estimate), np.maximum(high, estimate)
+        low, high, p = estimate, estimate, np.zeros(view.n)
+        # The interval uses the bias-corrected values and their variance, because the correction adds error.
+        for away in [np.zeros(len(d))] if bias is None else bias:
+            means = by_item.means(d - np.where(known, np.nan_to_num(away), 0.0), ones)
+            centre = means.estimate + further
+            df = np.minimum(np.minimum(means.df, np.maximum(sizes["n_personas"] - 1.0, 0.0)), df_people)
+            df = np.where(df >= 1, df, np.nan)
+            # With one item, the variance over items is unknown, and so is the error.
+            se, reach = (
+                np.where(np.isfinite(m.se) & np.isfinite(df), combine(person, m.se**2, cell), np.nan)
+                for m in (raw, means)
+            )
+            ends = interval(metric, centre, reach, df, level=view.block.rules.level)
+            low, high = np.minimum(low, ends[0]), np.maximum(high, ends[1])
+            p = np.maximum(p, p_value(centre, reach, df))
         words = np.select(
             [~np.isfinite(se), se == 0],
             ["no error: too few items or people", "all clusters alike: Wilson on the smaller number of clusters"],
@@ -287,7 +295,7 @@ class _Distances:
             **sizes,
         }
         if tested:
-            base["p_value"] = p_value(centre, reach, df)
+            base["p_value"] = p
         of_baselines = {name: by_item.mean(np.where(known, v, np.nan), ones) for name, v in baselines.items()}
         return stacked(
             base, {"": {}, **{name: {"baseline_estimate": estimate} for name, estimate in of_baselines.items()}}

@@ -14,9 +14,10 @@ from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import ANSWER_SHARES
 from mpta_pipeline.metrics.metric import METRICS
 from mpta_pipeline.metrics.samples import groups as g
-from mpta_pipeline.metrics.statistics.arrays import dense
-from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
+from mpta_pipeline.metrics.statistics.arrays import Floats, dense
+from mpta_pipeline.metrics.statistics.clustered import Means, Rows, Slices, t_quantile
 from mpta_pipeline.metrics.statistics.intervals import interval
+from mpta_pipeline.metrics.statistics.proportions import clopper_pearson
 
 _UNIT = ("survey", "condition", "respondent_id", "item_id", "weight")
 _READ = ("model", "task", *_UNIT, "pred_idx")
@@ -27,8 +28,9 @@ def answer_shares(
 ) -> pl.DataFrame:
     """Compute the share of each option among the readable answers to each item without a key.
 
-    A person's answer is the mean over the option orders; errors are clustered by person. Groups of fewer personas than
-    the study's minimum are marked.
+    A person's answer is the mean over the option orders; errors are clustered by person (or sampling unit). Intervals
+    are t on the logit or, with fewer than 10 effective picks of the option or of all others, Korn and Graubard's.
+    Groups of fewer personas than the study's minimum are marked.
 
     Args:
         scores: SCORES of one model and task, or chunks of it. Treatments of an experiment are left out.
@@ -93,9 +95,11 @@ def _of_item(rows: pl.DataFrame, options: list[str], rules: EstimateRules, *, we
             x = rows.select((pl.col("pred_idx").list.eval(pl.element() == option)).list.mean()).to_series().to_numpy()
             means = slices.means(x, w)
             share = np.clip(means.estimate, 0.0, 1.0)
-            low, high, _ = interval(
+            low, high, few = interval(
                 METRICS["parse_rate"], share, means.se, means.df, n_eff=means.n_eff, level=rules.level
             )
+            ends = clopper_pearson(share, _effective(means, slices, w, rules.level), level=rules.level)
+            low, high = np.where(few, ends[0], low), np.where(few, ends[1], high)
             yield pl.DataFrame(
                 {
                     "dimensions": dimension,
@@ -111,3 +115,16 @@ def _of_item(rows: pl.DataFrame, options: list[str], rules: EstimateRules, *, we
                 },
                 schema_overrides={"option": pl.Int64, "n_personas": pl.Int64},
             )
+
+
+def _effective(means: Means, slices: Slices, w: Floats, level: float) -> Floats:
+    """Effective number of persons behind a share of few picks (Korn and Graubard 1998).
+
+    A person gives one answer to a question, so that the sampling units, and not the few who picked the option, are the
+    degrees of freedom. The error of few picks says little about the weights: the number is at most Kish's.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        most = slices.sum(w) ** 2 / slices.sum(w**2)
+        rows, units = ((n - 1).astype(np.float64) for n in (means.n_rows, means.n_persona))
+        wider = t_quantile(rows, level) / t_quantile(units, level)
+    return np.asarray(np.minimum(means.n_eff, most) * wider**2)

@@ -16,14 +16,14 @@ import polars as pl
 
 from mpta_pipeline.core.described_groups import of_people
 from mpta_pipeline.core.study import EstimateRules
-from mpta_pipeline.core.tables import EXPERIMENTS
+from mpta_pipeline.core.tables import EXPERIMENTS, PEOPLE_EFFECTS
+from mpta_pipeline.metrics.estimators.people_effects import ALL_ITEMS, beside_people
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.statistics import multiplicity
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, dense
 from mpta_pipeline.metrics.statistics.contrasts import Contrast, Regression, Sample, of_means
 from mpta_pipeline.metrics.statistics.intervals import paired
 
-ALL_ITEMS = "all"
 _NONE = pl.DataFrame()
 _ARM = "arm"
 _UNIT = ("survey", "condition", "respondent_id", "item_id", "cluster_id", "weight")
@@ -57,9 +57,14 @@ def has_profiles(items: pl.DataFrame) -> bool:
 
 
 def experiments(
-    scores: pl.DataFrame | Iterable[pl.DataFrame], groups: pl.DataFrame, *, rules: EstimateRules, items: pl.DataFrame
+    scores: pl.DataFrame | Iterable[pl.DataFrame],
+    groups: pl.DataFrame,
+    *,
+    rules: EstimateRules,
+    items: pl.DataFrame,
+    people: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """Compute the effects of a task's experiment.
+    """Compute the effects of a task's experiment, beside those on people where their own are known.
 
     The value of a person's answer to an item is the mean over the readable answers in all option orders. Effects are
     tested against 0, and those of subgroups also against the effect in everyone else; q-values are corrected within
@@ -70,6 +75,7 @@ def experiments(
         groups: GROUPS.
         rules: Dimensions, level and minimum size.
         items: ITEMS of the task.
+        people: PEOPLE_EFFECTS of the task; None if its arms do not name their people.
 
     Returns:
         EXPERIMENTS; empty for a task without an experiment.
@@ -86,16 +92,16 @@ def experiments(
     profiles = _profile_outcomes(read, items) if has_profiles(items) else None
     for outcomes in sources:
         for frame in _blocks(outcomes, groups, rows):
-            parts += list(_arms(frame, rules))
+            parts += list(_arms(frame, rules, with_people=people is not None and people.height > 0))
     if profiles is not None:
         for frame in _blocks(profiles, groups, rows):
             parts += list(_conjoint(frame, items, rules))
     if not parts:
         return EXPERIMENTS.empty()
     made = pl.DataFrame(parts, infer_schema_length=None).with_columns(pl.col(pl.Float64).fill_nan(None))
-    made = _tested(made, rules.level).with_columns(
-        pl.lit(read.item(0, "model")).alias("model"), pl.lit(read.item(0, "task")).alias("task")
-    )
+    made = _tested(made, rules.level)
+    made = beside_people(made, PEOPLE_EFFECTS.empty() if people is None else people, rules)
+    made = made.with_columns(pl.lit(read.item(0, "model")).alias("model"), pl.lit(read.item(0, "task")).alias("task"))
     return EXPERIMENTS.conform(made.select(list(EXPERIMENTS.schema)))
 
 
@@ -196,8 +202,11 @@ def _cuts(rows: pl.DataFrame, rules: EstimateRules) -> Iterator[tuple[str, str, 
             yield dimension, label, inside, (cut.codes >= 0) & ~inside
 
 
-def _arms(block: _Block, rules: EstimateRules) -> Iterator[dict[str, object]]:
-    """Effects of every arm: by outcome, over all items and by item, for everyone and by subgroup."""
+def _arms(block: _Block, rules: EstimateRules, *, with_people: bool) -> Iterator[dict[str, object]]:
+    """Effects of every arm: by outcome, over all items and by item, for everyone and by subgroup.
+
+    With people's own effects, also the error for these items alone, by which the two are compared.
+    """
     for (outcome, answer), of_outcome in block.frame.group_by(["outcome", "answer"], maintain_order=True):
         wholes = [] if outcome == "share" else [(ALL_ITEMS, of_outcome)]
         by_item = [(str(name[0]), part) for name, part in of_outcome.group_by(["item_id"], maintain_order=True)]
@@ -212,6 +221,7 @@ def _arms(block: _Block, rules: EstimateRules) -> Iterator[dict[str, object]]:
                 side = np.where(names == arm, 0, np.where(names == control[0], 1, -1))
                 for dimension, subgroup, inside, rest in _cuts(rows, rules):
                     yield {
+                        **(_on_these_items(a, side, inside) if with_people else {}),
                         **_names(block, "arm", _ARM, arm, control[0]),
                         "outcome": outcome,
                         "item_id": item,
@@ -233,6 +243,13 @@ def _effect(a: Sample, side: Ints, inside: Flags, rest: Flags | None) -> dict[st
         apart = of_means(a, sides=sides, signs=np.array([1.0, -1.0, -1.0, 1.0]))
         found |= _apart(apart)
     return found
+
+
+def _on_these_items(a: Sample, side: Ints, inside: Flags) -> dict[str, float]:
+    """Error of the effect clustered by persona alone: people were asked these very items."""
+    alone = Sample(a.x, a.w, a.persona, np.zeros(len(a.x), dtype=np.int64))
+    made = of_means(alone, sides=np.where(inside, side, -1), signs=np.array([1.0, -1.0]))
+    return {"own_se": made.se, "own_df": made.df}
 
 
 def _numbers(made: Contrast) -> dict[str, float]:

@@ -58,16 +58,26 @@ class Influences:
         people's own, because the effects of sampling the same people then cancel.
         """
         cells, width = self.cells, self._answers.shape[1]
-        human, model = [], []
+        model = []
+        for option in range(cells.human.shape[1]):
+            answers = self._answers[:, option] if option < width else 0.0
+            model.append((answers - cells.model[self._cell, option]) * self._share)
+        simple = (cells.model * (1 - cells.model)).sum(axis=1) / cells.n_model
+        return self._over_simple(model, simple)
+
+    @cached_property
+    def noise_of_people(self) -> Floats:
+        """As `noise`, of people's distribution alone, for shares that have no sampling error."""
+        nothing = np.zeros(len(self._cell))
+        return self._over_simple([nothing] * self.cells.human.shape[1], np.zeros(len(self.cells.owner)))
+
+    def _over_simple(self, model: list[Floats], simple: Floats) -> Floats:
+        cells, human = self.cells, []
         for option in range(cells.human.shape[1]):
             at = np.zeros((len(cells.owner), cells.human.shape[1]))
             at[:, option] = 1.0
             human.append(cells.human[:, option, None] - at)
-            answers = self._answers[:, option] if option < width else 0.0
-            model.append((answers - cells.model[self._cell, option]) * self._share)
-        simple = ((cells.human * (1 - cells.human)).sum(axis=1) / cells.n_human) + (
-            (cells.model * (1 - cells.model)).sum(axis=1) / cells.n_model
-        )
+        simple = simple + (cells.human * (1 - cells.human)).sum(axis=1) / cells.n_human
         expected = sums(cells.owner, simple, self.n)
         for squares in (self._sides.squares_of_counts, self._sides.squares):
             if (seen := squares(human, model)) is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -55,11 +56,20 @@ def panel_gain(
     errors = influences.variances(
         gain(tv(model, human)), -slope(model, human).T, (slope(human, once) - slope(human, model)).T
     )
-    noise = influences.noise[cells.owner]
-    bias_of_once, bias_of_panel = (
-        distances.sampling_bias(cells.human, shares, cells.n_human / noise, n, {"tv": tv}, seed=seed, draws=draws)["tv"]
-        for shares, n in ((stated, np.full(len(stated), _EXACT)), (cells.model, cells.n_model / noise))
-    )
+    of_both, of_people = influences.noise[cells.owner], influences.noise_of_people[cells.owner]
+    biases = []
+    for bias_of in (
+        distances.sampling_bias,
+        partial(distances.bias_among_alike, owner=np.where(known, cells.owner, -1)),
+    ):
+        of_once, of_panel = (
+            bias_of(cells.human, shares, cells.n_human / noise, n, {"tv": tv}, seed=seed, draws=draws)["tv"]
+            for shares, n, noise in (
+                (stated, np.full(len(stated), _EXACT), of_people),
+                (cells.model, cells.n_model / of_both, of_both),
+            )
+        )
+        biases.append(of_once - of_panel)
     floor = distances.sampling_floor(cells.human, cells.n_human, cells.n_model, {"tv": tv}, seed=seed, draws=draws)[
         "tv"
     ]
@@ -67,7 +77,7 @@ def panel_gain(
         METRICS["panel_gain"],
         gain(tv(model, human)),
         errors=errors,
-        bias=bias_of_once - bias_of_panel,
+        bias=biases,
         baselines={
             "people": gain(np.zeros(len(cells.owner))),
             "uniform": gain(tv(cells.even.T, human)),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.metrics.samples.answer_changes import FLIPS, flips
 from mpta_pipeline.metrics.samples.compact import CompactFrame
+from mpta_pipeline.metrics.samples.conversation_order import order_effects
 from mpta_pipeline.metrics.samples.picked_options import TIE, one_hot, read_picks, with_vector
 from mpta_pipeline.metrics.samples.row_keys import Keys
 from mpta_pipeline.metrics.statistics.arrays import Floats, Ints, dense
@@ -54,8 +55,8 @@ class Units:
             (|answer − key| / (k − 1), ordinal items), `chance` (1/k), `chance_steps`, `gold_first` and `gold_last`
             (share of orders that show the key first or last), `order_pairs`, `order_flips` (share of the pairs of
             readable orders that disagree), `scale_shift` (mean place on the scale where it is shown reversed less that
-            where it is shown forward; null without both) and `n_biased`, `n_counter`, `n_unknown` (answers with,
-            against and without
+            where it is shown forward; null without both), `pull`, `turn_product` and `turn_square`
+            (`conversation_order`) and `n_biased`, `n_counter`, `n_unknown` (answers with, against and without
             the stereotype, BBQ). Every count splits an answer with tied probabilities among the tied options. For open
             text (`k_options` 0): `n_text` (replies compared with a reference) and the sums of their measures,
             `text_rouge_l` and so on, null if not computed; `credit` is ROUGE-L over the replies. Without an answer
@@ -221,7 +222,7 @@ def balance(scores: pl.DataFrame) -> Units:
     order = keys.order([*UNIT_KEY, "order_id"], "prompt_id")
     width = int(scores.get_column("k_options").max() or 2) if scores.height else 2  # type: ignore[arg-type]
     given = read_picks(scores, width)
-    rows = flips(scores, given, keys).select(*_USED, *FLIPS)[order]
+    rows, in_turn = flips(scores, given, keys).select(*_USED, *FLIPS)[order], order_effects(scores)[order]
     n = rows.height
     starts = _starts(keys.of(UNIT_KEY)[order])
     k = np.maximum(rows.get_column("k_options").to_numpy(), 2)  # open text has no options
@@ -306,6 +307,7 @@ def balance(scores: pl.DataFrame) -> Units:
             ),
             *(pl.Series(name, total(rows.get_column(name).to_numpy())) for name in FLIPS),
             pl.Series("scale_shift", _scale_shift(rows, total)).fill_nan(None),
+            *(_mean(values, total) for values in in_turn.iter_columns()),
             *_proper(unit_mass, gold, unit_k, total(with_vector(rows).astype(float)) > 0, ordinal),
         )
     )
@@ -323,6 +325,15 @@ def _scale_shift(rows: pl.DataFrame, total: Callable[[Floats], Floats]) -> Float
         mean.append(np.divide(total(at * counts), n, out=np.full(n.shape, np.nan), where=n > 0))
     shift: Floats = mean[0] - mean[1]
     return shift
+
+
+def _mean(values: pl.Series, total: Callable[[Floats], Floats]) -> pl.Series | pl.Expr:
+    """The mean of a column over each unit's rows that have it; null if none has."""
+    if values.null_count() == len(values):
+        return pl.lit(None, pl.Float64).alias(values.name)
+    n = total(values.is_not_null().to_numpy().astype(float))
+    mean = np.divide(total(values.fill_null(0.0).to_numpy()), n, out=np.full(n.shape, np.nan), where=n > 0)
+    return pl.Series(values.name, mean).fill_nan(None)
 
 
 def _score(rows: pl.DataFrame, picked: Floats, tied: NDArray[np.bool_]) -> Floats:

@@ -23,6 +23,7 @@ from mpta_pipeline.orchestration.metadata import (
     published_schema,
     result,
 )
+from mpta_pipeline.orchestration.part_jobs import on_cluster
 from mpta_pipeline.orchestration.progress_log import log_progress
 from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
@@ -93,7 +94,8 @@ def _one_by_one(table: StoredTable) -> Any:
 
     def step(context: dg.AssetExecutionContext, deployment: dg.ResourceParam[Deployment]) -> dg.MaterializeResult:
         partition = context.partition_key if context.has_partition_key else ""
-        record, checks, because = make(deployment, table.name, partition)
+        with on_cluster(context):
+            record, checks, because = make(deployment, table.name, partition)
         for observed in observations(record):
             context.log_event(observed)
         return result(
@@ -113,13 +115,14 @@ def _per_pair(table: StoredTable) -> Any:
         def make_one(pair: ModelTask) -> Made:
             return make(deployment, table.name, str(pair))
 
-        return make_partitions(
-            context,
-            deployment,
-            partial(run_one_by_one, make=make_one),
-            partial(extra_metadata, deployment),
-            partial(_current, deployment, table),
-        )
+        with on_cluster(context):
+            return make_partitions(
+                context,
+                deployment,
+                partial(run_one_by_one, make=make_one),
+                partial(extra_metadata, deployment),
+                partial(_current, deployment, table),
+            )
 
     return step
 

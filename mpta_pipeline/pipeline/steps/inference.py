@@ -16,12 +16,14 @@ from mpta_pipeline.core.chunks import Chunk, StoredChunk, distinct
 from mpta_pipeline.core.errors import MptaError
 from mpta_pipeline.core.hashing import digest
 from mpta_pipeline.core.model_task import ModelTask
+from mpta_pipeline.core.provenance import Node
 from mpta_pipeline.core.storage import scratch
 from mpta_pipeline.core.vocabulary import LETTERS
 from mpta_pipeline.pipeline.deployment import Deployment
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.step import Output, step
-from mpta_pipeline.pipeline.stored import chunks_of, read, stacked, with_current_names
+from mpta_pipeline.pipeline.steps.tasks import ABOUT_GROUPS
+from mpta_pipeline.pipeline.stored import chunks_of, made, read, stacked, with_current_names
 
 
 @step("responses")
@@ -31,9 +33,35 @@ def responses(inputs: Inputs) -> Output:
     prompts = inputs.chunks("prompts")
     if len(prompts) > 1:
         return _in_chunks(inputs, prompts, look_again)
-    asked = _asked_of(inputs)(partial(inputs.table, "prompts"))
-    outcome = _send(inputs, asked, look_again)
-    return Output(inference.responses(inputs.model, asked, inputs.ledger), outcome.as_notes())
+    as_asked, left_out = _asked_of(inputs), _left_out(inputs, prompts)
+    asked = as_asked(partial(inputs.table, "prompts"))
+    if not tasks.are_turns(asked):
+        notes = _send(inputs, asked, look_again).as_notes() | left_out
+        return Output(inference.responses(inputs.model, asked, inputs.ledger), notes)
+    # Turns of conversations are composed again as answers come in.
+    again = partial(as_asked, partial(inputs.table, "prompts"))
+    notes = _send(inputs, inference.PromptParts(inputs.model, [again]), look_again).as_notes() | left_out
+    return Output(inference.responses(inputs.model, again(), inputs.ledger), notes)
+
+
+GROUPS_LEFT_OUT = "groups_left_out"
+"""Note of responses: questions about groups that the model is not asked, with the reason and the remedy."""
+
+
+def _left_out(inputs: Inputs, prompts: Sequence[StoredChunk]) -> dict[str, Any]:
+    requests = sum(int(chunk.notes.get(ABOUT_GROUPS, 0)) for chunk in prompts) if inputs.asked else 0
+    said = inference.groups_left_out(inputs.model, requests)
+    return {} if said is None else {GROUPS_LEFT_OUT: said}
+
+
+def groups_left_out(deployment: Deployment) -> Iterator[tuple[ModelTask, str]]:
+    """Model and task, and a message: questions about groups that the model is not asked, the reason and the remedy."""
+    for task in deployment.study.tasks:
+        record = made(deployment, Node("prompts", task))
+        requests = int(record.notes.get(ABOUT_GROUPS, 0)) if record else 0
+        for name, spec in deployment.models.items():
+            if deployment.asks(name, task) and (said := inference.groups_left_out(spec, requests)):
+                yield ModelTask(name, task), said
 
 
 def _send(
@@ -80,7 +108,7 @@ def _in_chunks(inputs: Inputs, prompts: Sequence[StoredChunk], look_again: _Look
     )
     with ExitStack() as stack:
         folder = stack.enter_context(scratch())
-        notes = _send(inputs, parts, look_again, folder).as_notes()
+        notes = _send(inputs, parts, look_again, folder).as_notes() | _left_out(inputs, prompts)
         answers = inference.PartResponses(parts, ledger, folder)
         numbers = {chunk.name: number for number, chunk in enumerate(others)}
 
@@ -90,7 +118,7 @@ def _in_chunks(inputs: Inputs, prompts: Sequence[StoredChunk], look_again: _Look
             return frame, {_ANSWERED: answers.records} if whole else {}
 
         chunks = [
-            Chunk(name, inputs_of, partial(answered, name), again=name in numbers)
+            Chunk(name, inputs_of, partial(answered, name), again=name in numbers, counted="request_hash")
             for name, inputs_of in made_from.items()
         ]
         return Output(chunks=chunks, summary=lambda _: (notes, ()), needs=stack.pop_all())
@@ -104,7 +132,7 @@ def _shared_inputs(inputs: Inputs) -> str:
     """Digest of all that each chunk of responses is made from, but for its prompts; empty if that cannot be stated."""
     if inputs.model.provider_class.wanted_truth(inputs.model) is not None:
         return ""  # what a simulated respondent knows of all personas is part of its requests
-    codebooks = inputs.table("personas").select("codebook").unique().sort("codebook")
+    codebooks = inputs.columns("personas", "codebook").unique().sort("codebook")
     uses = codebooks.with_columns(inputs.permitted_use("codebook").alias("data_use")).rows()
     return digest(inputs.digest_without("prompts"), repr(uses))
 
@@ -112,16 +140,17 @@ def _shared_inputs(inputs: Inputs) -> str:
 def _asked_of(inputs: Inputs) -> Callable[[Callable[[], pl.DataFrame]], pl.DataFrame]:
     """Reads prompts as the model is asked: with today's `data_use`, and a simulated respondent's with what it knows."""
     spec, permitted_use = inputs.model, inputs.permitted_use("codebook")
-    personas = inputs.table("personas").select("respondent_id", "codebook")
+    personas = inputs.columns("personas", "respondent_id", "codebook")
     wanted, is_asked = spec.provider_class.wanted_truth(spec), inputs.asked
     truth = {} if wanted is None else {"gold": inputs.table("gold"), "groups": inputs.table("groups")}
+    conversations = tasks.Conversations(spec, inputs.ledger)
 
     def asked(read: Callable[[], pl.DataFrame]) -> pl.DataFrame:
         prompts = as_permitted(read(), personas, permitted_use)
-        prompts = inference.of_panel_share(spec, prompts if is_asked else prompts.clear())
+        prompts = inference.prompts_of(spec, prompts if is_asked else prompts.clear())
         if wanted is not None:
             prompts = tasks.with_known_truth(prompts, wanted, **truth)
-        return inference.with_request_hashes(spec, prompts)
+        return conversations.composed(prompts)
 
     return asked
 
@@ -145,9 +174,9 @@ def prompts_for(spec: inference.ModelSpec, prompts: pl.DataFrame, deployment: De
 def _told_to(spec: inference.ModelSpec, deployment: Deployment) -> Callable[[pl.DataFrame], pl.DataFrame]:
     wanted = spec.provider_class.wanted_truth(spec)
     if wanted is None:
-        return partial(inference.of_panel_share, spec)
+        return partial(inference.prompts_of, spec)
     truth = {"gold": stacked(deployment, "gold"), "groups": read(deployment, "groups")}
-    return lambda prompts: tasks.with_known_truth(inference.of_panel_share(spec, prompts), wanted, **truth)
+    return lambda prompts: tasks.with_known_truth(inference.prompts_of(spec, prompts), wanted, **truth)
 
 
 def permitted_prompts(deployment: Deployment, task: str) -> Iterator[Callable[[], pl.DataFrame]]:
@@ -165,9 +194,10 @@ def permitted_prompts(deployment: Deployment, task: str) -> Iterator[Callable[[]
 def planned_prompts(deployment: Deployment, spec: inference.ModelSpec, names: Iterable[str]) -> inference.PromptParts:
     """The prompts of some tasks that a model would be asked now, to plan with: they are read chunk by chunk."""
     told = _told_to(spec, deployment)
+    conversations = tasks.Conversations(spec, deployment.layout.ledger(spec.name))
 
     def asked(rows: Callable[[], pl.DataFrame]) -> pl.DataFrame:
-        return inference.with_request_hashes(spec, told(rows()))
+        return conversations.composed(told(rows()))
 
     parts = [
         partial(asked, rows)

@@ -103,7 +103,8 @@ def subgroup_metrics(inputs: Inputs) -> Output:
     )
     replaced, before = inputs.replaced_estimates, inputs.previous()
     groups, rules = inputs.table("groups"), study.figures
-    experiments = metrics.experiments(kept, groups, rules=rules, items=items)
+    people = inputs.table("people_effects")
+    experiments = metrics.experiments(kept, groups, rules=rules, items=items, people=people)
     shares = metrics.answer_shares(kept, groups, rules=rules, items=items)
     return Output(
         frame,
@@ -143,6 +144,15 @@ def people_shares(inputs: Inputs) -> Output:
     """Compute how people answered a task's items, once for all models."""
     frame = metrics.people_shares(
         inputs.table("items"), inputs.table("gold"), inputs.table("groups"), rules=inputs.study.figures
+    )
+    return Output(frame)
+
+
+@step("people_effects")
+def people_effects(inputs: Inputs) -> Output:
+    """Compute the effects of an experiment on people who were in its arms themselves, once for all models."""
+    frame = metrics.people_effects(
+        inputs.table("arm_answers"), inputs.table("items"), inputs.table("groups"), rules=inputs.study.figures
     )
     return Output(frame)
 

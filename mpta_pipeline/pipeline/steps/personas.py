@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 from mpta_pipeline import personas as domain
+from mpta_pipeline import tasks
 from mpta_pipeline.core import tables
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.step import Output, step
@@ -34,6 +37,14 @@ def personas(inputs: Inputs) -> Output:
 
 @step("panel")
 def panel(inputs: Inputs) -> Output:
-    """Draw the personas that models are asked about."""
-    study = inputs.study
-    return Output(domain.draw_panel(inputs.table("personas"), inputs.table("groups"), study.panel, study.seed))
+    """Draw the personas that models are asked about, and the arms of experiments."""
+    study, before = inputs.study, inputs.previous("arm_draws")
+    frame = domain.draw_panel(inputs.table("personas"), inputs.table("groups"), study.panel, study.seed)
+    experiments = {task: config for task, config in study.own_tasks.items() if config.arms}
+    draws = [
+        tasks.drawn(frame, config, seed=study.seed, task=task, before=before) for task, config in experiments.items()
+    ]
+    if before is not None:  # those of tasks that left the study, which may come back
+        draws.append(before.filter(~pl.col("task").is_in(list(experiments))))
+    made = tables.ARM_DRAWS.conform(pl.concat([tables.ARM_DRAWS.empty(), *draws]))
+    return Output(frame, companions={"arm_draws": made})

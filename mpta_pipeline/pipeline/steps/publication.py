@@ -10,13 +10,13 @@ import polars as pl
 from mpta_pipeline import metrics
 from mpta_pipeline import report as domain
 from mpta_pipeline.core import tables
-from mpta_pipeline.core.arms import of_control
-from mpta_pipeline.core.described_groups import of_groups, of_people
+from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.multiverse import is_variant
 from mpta_pipeline.core.storage import shared, write_text
 from mpta_pipeline.pipeline.inputs import Inputs
 from mpta_pipeline.pipeline.labels import labels
 from mpta_pipeline.pipeline.step import Output, step
+from mpta_pipeline.pipeline.steps.tasks import without_items
 from mpta_pipeline.publication import warehouse as duckdb_file
 
 
@@ -46,11 +46,6 @@ def _lineage(inputs: Inputs) -> pl.DataFrame:
     return tables.LINEAGE.conform(pl.DataFrame(rows, schema=tables.LINEAGE.schema, orient="row"))
 
 
-def _as_asked(scores: pl.DataFrame) -> pl.DataFrame:
-    """Answers for persons, without those of treatments, which only the experiment's estimates count."""
-    return of_people(of_control(scores))
-
-
 @step("report")
 def report(inputs: Inputs) -> Output:
     """Write the report from the stored estimates."""
@@ -61,20 +56,10 @@ def report(inputs: Inputs) -> Output:
         "answer_shares",
         "pockets",
         "items",
-        "scores",
         "people_shares",
+        "people_effects",
     )
-    about_groups: list[pl.DataFrame] = []
-
-    def about_people(part: pl.DataFrame) -> pl.DataFrame:
-        """Answers about persons. Those about described groups are nobody's; they are kept apart."""
-        own = _own(part)
-        about_groups.append(of_groups(own).select(_OF_GROUPS))
-        return _as_asked(own)
-
-    shown = {"items": _own, "scores": about_people}
-    frames = {name: inputs.stacked(name, shown.get(name)) for name in names}
-    frames["group_replies"] = pl.concat(about_groups) if about_groups else frames["scores"].select(_OF_GROUPS).clear()
+    frames = {name: inputs.stacked(name, _own if name == "items" else None) for name in names}
     frames |= {name: inputs.table(name) for name in _WHOLE}
     frames["model_comparison"] = inputs.table("model_comparison")
     frames["models"] = inputs.table("models")
@@ -92,22 +77,21 @@ def report(inputs: Inputs) -> Output:
         controls=frames["models"].filter("control")["model"].to_list(),
     )
     frames["groups"] = inputs.table("groups")
-    people = ["respondent_id", "codebook", "data_use", "k_anonymity"]
-    frames["personas"] = inputs.table("personas").select(people).with_columns(inputs.permitted_use("codebook"))
+    people = inputs.columns("personas", "respondent_id", "codebook", "data_use", "k_anonymity")
+    frames["personas"] = people.with_columns(inputs.permitted_use("codebook"))
     published, problem = inputs.published
-    screen = domain.first_screen(frames, study=study, metrics=metrics.METRICS, labels=spoken, published=published)
-    wanted = screen.prompts
+    scores = _scores(inputs)
+    first = domain.first_screen(
+        frames, study=study, metrics=metrics.METRICS, labels=spoken, published=published, scores=scores
+    )
+    wanted = first.prompts
     frames["prompts"] = inputs.stacked(
         "prompts", lambda part: part.filter(pl.col("prompt_id").is_in(wanted)), by_chunk=True
     )
-    used: list[pl.DataFrame] = []
-
-    def replies(part: pl.DataFrame) -> pl.DataFrame:
-        """The replies to show and the requests that failed; counts what all of them took."""
-        used.append(part.unique("request_hash").group_by("model").agg(_TOKENS))
-        return part.filter(pl.col("prompt_id").is_in(wanted) | pl.col("error").is_not_null())
-
-    frames["responses"] = inputs.stacked("responses", replies)
+    responses = domain.gather(
+        (inputs.one_by_one("responses", [key], domain.READ) for key in inputs.partitions("responses")), wanted
+    )
+    frames["responses"] = responses.shown
     records = {name: {key: record.notes for key, record in inputs.records(name).items()} for name in _RECORDED}
     html = domain.render_report(
         frames,
@@ -116,18 +100,28 @@ def report(inputs: Inputs) -> Output:
         title=f"Study {study.name}",
         generated=datetime.now(UTC),
         labels=spoken,
-        notes=[*(f"{one.subject}: {one.message}" for one in inputs.held), *([problem] if problem else [])],
+        notes=[
+            *(f"{one.subject}: {one.message}" for one in inputs.held),
+            *(
+                f"{spoken.task(task)} is set aside. {nothing}"
+                for task, nothing in without_items(inputs.records("items"))
+            ),
+            *([problem] if problem else []),
+        ],
         set_aside={
             wave: notes.get("set_aside", [])
             for wave, notes in sorted(records["harmonized_wave"].items())
             if wave in waves
         },
         records=records,
-        usage=_usage(inputs, used),
+        usage=_usage(inputs, responses.usage),
         published=published,
+        scores=scores,
+        failures=responses.failures,
+        first=first,
     )
     layout = inputs.layout
-    notes = {"bytes": len(html), **screen.told}
+    notes = {"bytes": len(html), **first.told}
     return Output(notes=notes, publish=lambda: shared(layout, write_text(html, layout.report)))
 
 
@@ -138,27 +132,22 @@ def _own(part: pl.DataFrame) -> pl.DataFrame:
 
 
 _WHOLE = ("configurations", "specification_curve", "multiverse_findings", "factor_moves", "variance_budget", "power")
-_OF_GROUPS = ("model", "task", "survey", "respondent_id", "item_id", "status", "unparsed_reason")
-"""Columns of answers about described groups that the report counts."""
 _RECORDED = ("harmonized_wave", "responses")
 """Tables whose records hold warnings and failures of the run."""
-_TOKENS = (
-    pl.col("prompt_tokens").sum().alias("tokens_in"),
-    pl.col("completion_tokens").sum().alias("tokens_out"),
-    pl.col("provider_model").drop_nulls().unique().sort().alias("fingerprints"),
-)
 
 
-def _usage(inputs: Inputs, used: list[pl.DataFrame]) -> dict[str, dict[str, object]]:
-    """Model → tokens and US dollars of the replies in use, and the model as its provider reports it.
+def _scores(inputs: Inputs) -> domain.Scores:
+    """The scores of the study's own tasks and models, to be read in parts."""
+    own = [pair for pair in map(ModelTask.parse, inputs.partitions("scores")) if not any(map(is_variant, pair))]
 
-    Prompts of a task that share a request count once.
-    """
-    if not used:
-        return {}
-    totals = pl.concat(used).group_by("model").agg(
-        pl.col("tokens_in", "tokens_out").sum(), pl.col("fingerprints").explode().drop_nulls().unique().sort()
-    )  # fmt: skip
+    def part(pair: ModelTask) -> domain.Part:
+        return domain.Part(*pair, lambda columns: inputs.one_by_one("scores", [str(pair)], columns))
+
+    return domain.Scores([part(pair) for pair in own])
+
+
+def _usage(inputs: Inputs, totals: pl.DataFrame) -> dict[str, dict[str, object]]:
+    """Model → tokens and US dollars of the replies in use, and the model as its provider reports it."""
     found: dict[str, dict[str, object]] = {}
     for row in totals.iter_rows(named=True):
         spec = inputs.models.get(row["model"])

@@ -10,6 +10,7 @@ import polars as pl
 from markupsafe import Markup
 
 from mpta_pipeline.core.labels import ALL, CROSS, plain
+from mpta_pipeline.core.model_task import ModelTask
 from mpta_pipeline.core.verdicts import BETTER, NO_BETTER, UNDECIDED, WORSE
 from mpta_pipeline.report import intervals, phrases
 from mpta_pipeline.report.context import Report
@@ -90,11 +91,13 @@ TEMPLATE = """\
 {% else %}
 <p>There are no estimates yet: run the pipeline up to <code>subgroup_metrics</code>.</p>
 {% endif %}
-{% if rivals %}
+{% if rivals or no_groups %}
 <h3 id="rivals">Does a persona tell more than a sentence about its group?</h3>
-<ul class="cards">
+{% if rivals %}<ul class="cards">
 {% for c in rivals[:most_cards] %}{{ rival(c) }}{% endfor %}
-</ul>
+</ul>{% endif %}
+{% for line in no_groups %}<p>{{ line }}</p>
+{% endfor %}
 {% endif %}
 {% if looked %}
 <h3>{{ "Looked for and not found" if cards else "What was looked for" }}</h3>
@@ -187,6 +190,7 @@ def data(report: Report) -> Mapping[str, Any]:
         "rivals": [rival_card(report, r) for r in found.rivalries],
         "shown_cards": SHOWN,
         "most_cards": MOST,
+        "no_groups": no_groups(report),
         "looked": [*_not_found(report, found.looked), *_ties(report, found.ties), *_effects(report)],
         "uncertain": [_line(report, f) for f in found.uncertain],
         "families": found.families,
@@ -251,6 +255,17 @@ def card(report: Report, f: Finding) -> Card:
         cite=cite(report, f, sentence(report, lead)),
         trace=f.key if f.kind != "models" else "",
     )
+
+
+def no_groups(report: Report) -> list[str]:
+    """Why the direct estimate is missing from the ladder of models that are not asked about groups, and the remedy."""
+    found = []
+    for key, notes in sorted(report.records.get("responses", {}).items()):
+        if said := notes.get("groups_left_out"):
+            model, task = ModelTask.parse(key)
+            about = f"{report.labels.model(model)} on {report.labels.task(task)}"
+            found.append(f"Nothing is known about {about}, because the rung “asked once” is missing: {said}.")
+    return found
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,11 @@ def _cell(
     }
 
 
+_READ = ("model", "item_id", "respondent_id", "pred_idx", "weight")
+_GROUP = ["item_id", "model", "_group"]
+_PARTS = 64
+
+
 def _given(
     report: Report,
     pair: tuple[str, str],
@@ -188,45 +193,59 @@ def _given(
     place: Mapping[tuple[str, str], int],
 ) -> dict[str, dict[int, dict[int, list[int]]]]:
     """Item → model → group → n and the shares of the model's readable replies."""
-    scores, groups = report.frames["scores"], report.frames["groups"]
-    if scores.is_empty():
-        return {}
-    rows = scores.filter(
-        _of(pair), pl.col("condition") == _condition(report), pl.col("status") == "ok",
-        pl.col("pred_idx").is_not_null(), pl.col("model").is_in(list(models)), pl.col("item_id").is_in(list(options)),
-    ).select("model", "item_id", "respondent_id", "pred_idx", "weight")  # fmt: skip
-    if rows.is_empty():
-        return {}
-    whole = rows["weight"].null_count() == 0
-    rows = rows.with_columns(pl.col("weight") if whole else pl.lit(1.0).alias("weight"))
-    rows = rows.join(groups.drop("survey", strict=False), on="respondent_id", how="left")
+    groups = report.frames["groups"].drop("survey", strict=False)
+    subgroups = {
+        name: pl.concat_str([pl.col(p).cast(pl.String) for p in parts], separator=CROSS) if parts else pl.lit(ALL)
+        for name in names
+        if set(parts := [] if name == ALL else name.split(CROSS)) <= {*groups.columns, *_READ}
+    }
+    picks: dict[str, list[pl.DataFrame]] = {name: [] for name in subgroups}
+    people: dict[str, list[pl.DataFrame]] = {name: [] for name in subgroups}
+    whole = True
+    for model in models:
+        for part in report.scores.rows((*_READ, "condition", "survey", "status"), model=model, task=pair[0]):
+            rows = part.filter(
+                pl.col("survey") == pair[1], pl.col("condition") == _condition(report), pl.col("status") == "ok",
+                pl.col("pred_idx").is_not_null(), pl.col("item_id").is_in(list(options)),
+            ).select(_READ)  # fmt: skip
+            whole = whole and rows["weight"].null_count() == 0
+            rows = rows.join(groups, on="respondent_id", how="left")
+            for name, subgroup in subgroups.items():
+                told = rows.with_columns(subgroup.alias("_group")).drop_nulls("_group")
+                weight, n = pl.col("weight").sum(), pl.len().cast(pl.Int64).alias("n")
+                _add(picks[name], told.group_by(*_GROUP, "pred_idx").agg(weight, n), [*_GROUP, "pred_idx"])
+                # A person's answers come together, so people of different parts are different people.
+                n = pl.col("respondent_id").n_unique().cast(pl.Int64).alias("n")
+                _add(people[name], told.group_by(_GROUP).agg(n), _GROUP)
     number = {name: i for i, name in enumerate(models)}
     out: dict[str, dict[int, dict[int, list[int]]]] = {}
-    for name in names:
-        parts = [] if name == ALL else name.split(CROSS)
-        if any(part not in rows.columns for part in parts):
+    for name in subgroups:
+        if not picks[name]:
             continue
-        subgroup = (
-            pl.lit(ALL) if not parts else pl.concat_str([pl.col(p).cast(pl.String) for p in parts], separator=CROSS)
-        )
         counted = (
-            rows.with_columns(subgroup.alias("_group"))
-            .drop_nulls("_group")
-            .group_by("item_id", "model", "_group", "pred_idx")
-            .agg(pl.col("weight").sum(), pl.col("respondent_id").n_unique().alias("n"))
-            .with_columns((pl.col("weight") / pl.col("weight").sum().over("item_id", "model", "_group")).alias("share"))
+            _sums(picks[name], [*_GROUP, "pred_idx"])
+            .with_columns(pl.col("weight" if whole else "n").alias("weight"))
+            .with_columns((pl.col("weight") / pl.col("weight").sum().over(_GROUP)).alias("share"))
         )
-        people = rows.with_columns(subgroup.alias("_group")).group_by("item_id", "model", "_group").agg(
-            pl.col("respondent_id").n_unique()
-        )  # fmt: skip
-        n = {row[:3]: row[3] for row in people.iter_rows()}
-        for (item, model, group), part in counted.group_by("item_id", "model", "_group"):
+        n_people = {row[:3]: row[3] for row in _sums(people[name], _GROUP).iter_rows()}
+        for (item, model, group), of_group in counted.group_by(_GROUP):
             if (name, group) not in place:
                 continue
-            by_option = dict(part.select("pred_idx", "share").iter_rows())
-            row = [n[item, model, group], *(round(1000 * by_option.get(o, 0.0)) for o in options[str(item)])]
+            by_option = dict(of_group.select("pred_idx", "share").iter_rows())
+            row = [n_people[item, model, group], *(round(1000 * by_option.get(o, 0.0)) for o in options[str(item)])]
             out.setdefault(str(item), {}).setdefault(number[str(model)], {})[place[name, str(group)]] = row
     return {item: {m: dict(sorted(g.items())) for m, g in sorted(of.items())} for item, of in sorted(out.items())}
+
+
+def _add(sums: list[pl.DataFrame], more: pl.DataFrame, key: list[str]) -> None:
+    """Add sums of a part; now and then the sums of all parts are added up, so that they do not grow with the parts."""
+    sums.append(more)
+    if len(sums) >= _PARTS:
+        sums[:] = [_sums(sums, key)]
+
+
+def _sums(parts: Sequence[pl.DataFrame], key: list[str]) -> pl.DataFrame:
+    return pl.concat(parts).group_by(key).sum()
 
 
 def _spread(report: Report) -> list[tuple[Estimate, str]]:

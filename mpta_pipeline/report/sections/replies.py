@@ -134,34 +134,16 @@ def data(report: Report) -> Mapping[str, Any]:
 
 def unread_by_model(report: Report) -> list[dict[str, Any]]:
     """One row per model with unreadable replies: how many, of how many, and how many for each reason."""
-    scores = report.frames["scores"].filter(pl.col("status") != "error")
-    reason, unparsed = pl.col("unparsed_reason"), pl.col("status") == "unparsed"
-    counts = scores.group_by("model").agg(
-        pl.len().alias("replies"),
-        unparsed.sum().alias("unread"),
-        *((reason == name).sum().alias(name) for name in phrases.UNPARSED),
-    )
     rank = {model: i for i, model in enumerate(report.models)}
-    rows = counts.filter(pl.col("unread") > 0).to_dicts()
+    rows = report.scores.counts.by_model.filter(pl.col("unread") > 0).to_dicts()
     return sorted(rows, key=lambda row: (rank.get(row["model"], len(rank)), row["model"]))
 
 
 def about_groups(report: Report) -> list[dict[str, Any]]:
     """One row per model, task and survey whose groups were asked about: replies, their statuses, why none is read."""
-    replies = report.frames.get("group_replies")
-    if replies is None or replies.is_empty():
-        return []
-    status, reason = pl.col("status"), pl.col("unparsed_reason")
-    counts = replies.group_by("model", "task", "survey").agg(
-        pl.col("respondent_id").n_unique().alias("groups"),
-        pl.col("item_id").n_unique().alias("questions"),
-        pl.len().alias("replies"),
-        *((status == name).mean().alias(name) for name in ("ok", "refused", "unparsed", "error")),
-        reason.filter(status == "unparsed").value_counts(sort=True).alias("reasons"),
-    )
     rank = {model: i for i, model in enumerate(report.models)}
     rows = sorted(
-        counts.iter_rows(named=True),
+        report.scores.counts.about_groups.iter_rows(named=True),
         key=lambda row: (rank.get(row["model"], len(rank)), row["model"], row["task"], row["survey"]),
     )
     said = [[(phrases.UNPARSED.get(r["unparsed_reason"], ""), r["count"]) for r in row["reasons"]] for row in rows]
@@ -190,25 +172,14 @@ def by_subgroup(report: Report, condition: str) -> list[tuple[str, list[dict[str
 
 def errors(report: Report) -> list[tuple[str, int, str]]:
     """Model, number of failed requests and reason, most frequent first."""
-    failed = report.frames["responses"].drop_nulls("error")
-    if failed.is_empty():
-        return []
-    counts = failed.group_by("model", pl.col("error").str.slice(0, 300).alias("reason")).len()
-    return [(row[0], row[2], row[1]) for row in counts.sort("model", -pl.col("len"), "reason").iter_rows()]
+    counts = report.failures.sort("model", -pl.col("count"), "reason")
+    return list(counts.select("model", "count", "reason").iter_rows())
 
 
 def coverage(report: Report) -> list[dict[str, Any]]:
     """Per task and survey, how many of the panel and of the questions were asked."""
-    scores, items, panel = (report.frames[name] for name in ("scores", "items", "panel"))
-    if scores.is_empty() or not {"task", "survey", "respondent_id", "item_id"} <= set(scores.columns):
-        return []
-    counted = scores.group_by("task", "survey").agg(
-        pl.col("respondent_id").n_unique().alias("people"),
-        pl.col("item_id").n_unique().alias("questions"),
-        pl.col("model").n_unique().alias("models"),
-        pl.len().alias("answers"),
-    )
-    rows = {(row["task"], row["survey"]): row for row in counted.iter_rows(named=True)}
+    items, panel = report.frames["items"], report.frames["panel"]
+    rows = {(row["task"], row["survey"]): row for row in report.scores.counts.coverage.iter_rows(named=True)}
     made = dict(items.group_by("task").agg(pl.col("item_id").n_unique()).iter_rows()) if items.height else {}
     sizes = dict(panel.group_by("survey").len().iter_rows()) if panel.height and "survey" in panel.columns else {}
     return [

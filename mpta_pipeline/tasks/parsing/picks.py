@@ -33,6 +33,23 @@ _CLAUSES = (
     ),
 )
 
+READ = pl.Schema(
+    [
+        ("text", pl.String),
+        ("options", pl.List(pl.String)),
+        ("status", pl.String),
+        ("pred_pos", pl.Int64),
+        ("rule", pl.String),
+        ("unparsed_reason", pl.String),
+        ("opens_at", pl.Int64),
+    ]
+)
+"""Columns of `read_replies`."""
+# A fifth of a second goes to the rules' patterns, however few the replies. Up to this many are remembered, because
+# early warnings, readable rates and scores read the same short replies one after the other.
+FEW, MANY = 1_000, 20_000
+_known: dict[tuple[str | None, ...], tuple[object, ...]] = {}
+
 
 def read_replies(replies: pl.DataFrame) -> pl.DataFrame:
     """Decide which option each reply picks, by table operations.
@@ -55,8 +72,29 @@ def read_replies(replies: pl.DataFrame) -> pl.DataFrame:
         decided), unparsed_reason (one of `UNPARSED_REASONS`; null unless unparsed), opens_at (position of the letter
         that the reply opens with as a mark; null if it opens otherwise).
     """
+    pairs = replies.select("text", "options").unique()
+    if pairs.height > FEW:
+        return _decide(pairs)
+    keys = [_key(*row) for row in pairs.iter_rows()]
+    known = {key: row for key in keys if (row := _known.get(key)) is not None}
+    if len(known) < len(keys):
+        decided = _decide(pairs.filter(pl.Series([key not in known for key in keys])))
+        new = {_key(*row[:2]): row for row in decided.iter_rows()}
+        if len(_known) > MANY:
+            _known.clear()
+        _known.update(new)
+        known |= new
+    return pl.DataFrame([known[key] for key in keys], schema=READ, orient="row")
+
+
+def _key(text: str | None, options: list[str]) -> tuple[str | None, ...]:
+    return (text, *options)
+
+
+def _decide(pairs: pl.DataFrame) -> pl.DataFrame:
+    """As `read_replies`, of texts and options without repeated pairs."""
     thought = read_thought(pl.col("text").fill_null("")).alias("read")
-    frame = replies.select("text", "options").unique().with_columns(thought).unnest("read")
+    frame = pairs.with_columns(thought).unnest("read")
     frame = frame.with_columns(cleaned(pl.col("said")).alias("clean"))
     read = _as_the_person(_read(frame.select("clean", "options").unique()))
     frame = frame.join(read, on=["clean", "options"], how="left")

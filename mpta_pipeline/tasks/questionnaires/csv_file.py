@@ -30,6 +30,7 @@ COLUMNS: Mapping[str, str] = {
     "ordinal": "true if the options are points of a scale",
     "column": "concept or harmonized column with people's own answers",
     "values": "harmonized value of each option, as options",
+    "hides": "concepts or harmonized columns that a persona must not show, as options",
     "show_if": "when it is asked: NAME=value or NAME=value1|value2, several separated by ;",
 }
 """Columns of the file; id, question and options are needed."""
@@ -122,6 +123,7 @@ def _question(row: Mapping[str, str | None], number: int, path: Path) -> Questio
         values=values,
         ordinal=told["ordinal"].lower() in _TRUE,
         column=told["column"] or None,
+        hides=_list(told["hides"]),
         conditions=_conditions(told["show_if"], number, path),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 MOST_OPTIONS = 26
 """Options that can be named by letters."""
@@ -16,10 +17,13 @@ class Condition:
     Attributes:
         name: Id of an earlier question, or a dimension of people (`sex`, `age_band`, a harmonized column).
         values: The question is asked if the answer, or the person's value, is one of these.
+        options: Their numbers among the options of the earlier question, if the model's own answer decides; None if
+            people's answers or traits do.
     """
 
     name: str
     values: tuple[str, ...]
+    options: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,12 @@ class Question:
         ordinal: The options are points of a scale.
         beside: Options that are no point of the scale ("never heard of it"), whatever their text.
         column: Concept or harmonized column that holds people's own answers.
+        hides: Concepts or harmonized columns that a persona must not show, because they give the answer away.
         conditions: When it is asked.
+        shuffled: Whether the file says that the order of the blocks, of the questions in its block and of the
+            statements in its battery is random; used where the questions are asked in one conversation.
+        sequence: Its places in a conversation (`core.tables.PLACE`): of its block, in the block, and in its battery.
+        named: Earlier questions of the conversation whose answers its texts name.
     """
 
     id: str
@@ -52,7 +61,11 @@ class Question:
     ordinal: bool = False
     beside: tuple[str, ...] = ()
     column: str | None = None
+    hides: tuple[str, ...] = ()
     conditions: tuple[Condition, ...] = ()
+    shuffled: tuple[bool, bool, bool] = (False, False, False)
+    sequence: tuple[Mapping[str, Any], ...] = ()
+    named: tuple[str, ...] = ()
 
     @property
     def wording(self) -> str:

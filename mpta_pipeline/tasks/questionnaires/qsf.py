@@ -2,8 +2,9 @@
 
 QSF is JSON with one element for the blocks (BL), one for the flow (FL), one per question (SQ) and others for looks and
 settings. Qualtrics does not document it and writes it with PHP: a mapping whose keys are 0, 1, 2 … becomes a list, an
-empty one `[]`, and numbers may be text. Questions with one answer and matrices with one answer per statement are asked.
-Everything else that a respondent would see or that decides what they see is noted, by name.
+empty one `[]`, and numbers may be text. Questions with one answer, and matrices and columns side by side with one
+answer per statement, are asked. Everything else that a respondent would see or that decides what they see is noted, by
+name.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,6 @@ from mpta_pipeline.tasks.questionnaires.plain_text import plain, with_named_fiel
 # Names of question types in Qualtrics' editor, for the list of what is not supported.
 _TYPES: Mapping[str, str] = {
     "TE": "text entry",
-    "SBS": "side by side",
     "Slider": "slider",
     "RO": "rank order",
     "CS": "constant sum",
@@ -52,9 +53,17 @@ _TYPES: Mapping[str, str] = {
     "SS": "screen capture",
     "GAP": "gap analysis",
 }
+_BIPOLAR = "Bipolar"
 _ONE_ANSWER = ("SAVR", "SAHR", "SACOL", "DL", "SB", "NPS")
 _SEVERAL_ANSWERS = ("MAVR", "MAHR", "MACOL", "MSB")
-_ONE_PER_STATEMENT = {"Likert": ("SingleAnswer", "DL")}
+_ONE_PER_STATEMENT = {"Likert": ("SingleAnswer", "DL"), _BIPOLAR: ("None", "", "SingleAnswer")}
+_MATRICES = {
+    "TE": "text entry",
+    "RO": "ranks",
+    "CS": "a constant sum",
+    "Profile": "options of its own for each statement",
+    "MaxDiff": "the best and the worst statement",
+}
 # Elements without anything that a respondent sees or that decides what they see: looks, counts, responses, scores.
 _SILENT = ("BL", "FL", "SQ", "SO", "SCO", "STAT", "QC", "RS", "PROJ", "PL", "NT", "BR", "SLT", "QGO", "CVO")
 _ELEMENTS = {"QO": "quota", "QG": "quota group", "TR": "trigger", "TO": "translation"}
@@ -72,9 +81,14 @@ _FLOW = {
     "TableOfContents": ("table of contents of the flow", NO_EFFECT),
     "SupplementalData": ("supplemental data of the flow", "not read"),
 }
-_SELECTED = re.compile(r"q://(?P<question>QID\d+)/SelectableChoice/(?P<choice>\w+)$")
+# Files that other tools write name questions in other ways than QID1.
+_SELECTED = re.compile(r"q://(?P<question>[^/]+)/SelectableChoice/(?P<choice>\w+)$")
+# A point of a numbered scale without words: "2", "(2)", "2.".
+_POINT = re.compile(r"\(?(-?\d+)[).]?$")
 _WRONG_ID = re.compile(r"[^\w.-]+")
 _LOGIC = "display logic"
+_Logic = tuple[tuple[str, tuple[str, ...]], ...]
+"""Questions and their choices, of which one must be selected in each."""
 
 
 def read_qsf(path: Path, fields: Mapping[str, str | None]) -> Instrument:
@@ -117,17 +131,19 @@ def read_qsf(path: Path, fields: Mapping[str, str | None]) -> Instrument:
         if isinstance(block, dict)
     }
     flows = [element["Payload"] for element in elements if element.get("Element") == "FL" and element.get("Payload")]
-    shown = reader.in_flow(flows[0], blocks) if flows else list(blocks)
+    places = reader.in_flow(flows[0]) if flows else [(name, ()) for name in blocks]
+    shown = [name for name, _ in places]
     reader.give_names(qid for name in (*shown, *blocks) for qid in _asked_in(blocks.get(name, {})))
     for name, times in Counter(shown).items():
         if times > 1:
             said = plain(blocks.get(name, {}).get("Description"))[0] or name
             reader.notes.add("block several times in the flow", "asked once", said)
-    questions = [q for name in dict.fromkeys(shown) for q in reader.block(blocks.get(name, {}))]
+    under = {name: logic for name, logic in places if all(logic == other for one, other in places if one == name)}
+    questions = [q for name in dict.fromkeys(shown) for q in reader.block(blocks.get(name, {}), under.get(name, ()))]
     reader.not_shown(blocks, shown)
     entry = whole.get("SurveyEntry")
     title = plain(entry.get("SurveyName"))[0] if isinstance(entry, dict) else ""
-    filled = with_fields(questions, fields, reader.notes)
+    filled = with_fields(questions, {**reader.constants(), **fields}, reader.notes)
     asked = {question.id for question in filled}
     for question in filled:
         if gone := [one.name for one in question.conditions if one.name not in asked]:
@@ -172,6 +188,7 @@ class _Reader:
     notes: Notes = field(default_factory=Notes)
     names: dict[str, str] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
+    _data: dict[str, list[str | None]] = field(default_factory=dict)
 
     def give_names(self, first: Iterable[str]) -> None:
         """Name all questions by their export tags; of several with the same tag, the first one has it.
@@ -194,36 +211,72 @@ class _Reader:
         self._taken.add(name)
         return name
 
-    def in_flow(self, flow: object, blocks: Mapping[str, dict[str, Any]]) -> list[str]:
-        """Blocks in the order of the flow; whatever decides who sees them is noted."""
-        found: list[str] = []
+    def in_flow(self, flow: object, under: _Logic = (), *, always: bool = True) -> list[tuple[str, _Logic]]:
+        """Blocks in the order of the flow, each with the choices that lead to it; whatever else decides is noted.
+
+        Args:
+            flow: The flow, or an element of it.
+            under: The choices that lead to it.
+            always: Everyone comes to it.
+        """
+        found: list[tuple[str, _Logic]] = []
         entries = flow.get("Flow") if isinstance(flow, dict) else None
         for _, part in _pairs(entries):
             if not isinstance(part, dict):
                 continue
             kind = str(part.get("Type"))
             if kind in _BLOCKS:
-                found.append(str(part.get("ID")))
+                found.append((str(part.get("ID")), under))
                 continue
-            if kind not in ("Group", "Root"):
-                what, effect = _FLOW.get(kind, (f"{kind} of the flow", "not read"))
-                self.notes.add(what, effect, *self._named(part, kind))
-            inside = self.in_flow(part, blocks)
+            logic = self._branch(part) if kind == "Branch" else ()
+            inside = self.in_flow(part, (*under, *(logic or ())), always=always and kind in ("Group", "Root"))
             found += inside
+            if kind == "EmbeddedData":
+                self._keep_data(part, always=always)
+            elif kind not in ("Group", "Root") and not (logic and inside):
+                what, effect = _FLOW.get(kind, (f"{kind} of the flow", "not read"))
+                self.notes.add(what, effect, self._named(part))
         return found
 
-    def _named(self, part: Mapping[str, Any], kind: str) -> list[str]:
-        if kind == "EmbeddedData":
-            fields = [one.get("Field") for _, one in _pairs(part.get("EmbeddedData")) if isinstance(one, dict)]
-            return [str(name) for name in fields if name]
-        said = plain(part.get("Description"))[0]
-        return [f"{said} ({part.get('FlowID')})" if said and said != "New Branch" else str(part.get("FlowID"))]
+    def _branch(self, part: Mapping[str, Any]) -> _Logic | None:
+        """The choices that lead into a branch; None if it asks for anything else."""
+        logic = _conjunction(part.get("BranchLogic"))
+        if logic is None or any(self._chosen(qid, choices) is None for qid, choices in logic):
+            return None
+        return tuple((qid, tuple(choices)) for qid, choices in logic)
 
-    def block(self, block: Mapping[str, Any]) -> Iterator[Question]:
-        """The questions of a block that can be asked. Descriptive text precedes the questions of its page."""
+    def _keep_data(self, part: Mapping[str, Any], *, always: bool) -> None:
+        """Note the texts that the flow gives to embedded data."""
+        for _, one in _pairs(part.get("EmbeddedData")):
+            if isinstance(one, dict) and one.get("Field"):
+                text = plain(one.get("Value"))[0] if one.get("Type") == "Custom" and always else ""
+                self._data.setdefault(str(one["Field"]), []).append(text if text and "${" not in text else None)
+
+    def constants(self) -> dict[str, str]:
+        """Embedded data that has the same text for everyone; all other is noted."""
+        fixed = {name: texts[0] for name, texts in self._data.items() if len(texts) == 1 and texts[0] is not None}
+        what, effect = _FLOW["EmbeddedData"]
+        if others := [name for name in self._data if name not in fixed]:
+            self.notes.add(what, effect, *others)
+        return {name: text for name, text in fixed.items() if text is not None}
+
+    @staticmethod
+    def _named(part: Mapping[str, Any]) -> str:
+        said = plain(part.get("Description"))[0]
+        return f"{said} ({part.get('FlowID')})" if said and said != "New Branch" else str(part.get("FlowID"))
+
+    def block(self, block: Mapping[str, Any], under: _Logic = ()) -> Iterator[Question]:
+        """The questions of a block that can be asked. Descriptive text precedes the questions of its page.
+
+        Args:
+            block: The block.
+            under: The choices that lead to it.
+        """
         name = plain(block.get("Description"))[0] or str(block.get("ID"))
         options = dict(_pairs(block.get("Options")))
+        shuffled = False
         if str(options.get("RandomizeQuestions") or "false").lower() not in ("false", "none", ""):
+            shuffled = options["RandomizeQuestions"] != "RandomWithOnlyX"
             subset = "with only some of them" if options["RandomizeQuestions"] == "RandomWithOnlyX" else "in a block"
             effect = "all are asked" if options["RandomizeQuestions"] == "RandomWithOnlyX" else NO_EFFECT
             self.notes.add(f"random order of questions {subset}", effect, name)
@@ -254,38 +307,40 @@ class _Reader:
                 if text:
                     said.append((self.names[qid], text))
                 continue
-            made = list(self.question(qid, payload, name, "\n".join(text for _, text in said) or None))
+            introduction = "\n".join(text for _, text in said) or None
+            made = list(self.question(qid, payload, name, introduction, shuffled=shuffled, name=self.names[qid]))
             used |= {one for one, _ in said} if made else set()
-            yield from made
+            leading = tuple(c for asked, choices in under if asked != qid for c in self._condition(asked, choices))
+            yield from (replace(one, conditions=(*leading, *one.conditions)) for one in made)
 
     def question(
-        self, qid: str, payload: Mapping[str, Any], block: str, introduction: str | None
+        self,
+        qid: str,
+        payload: Mapping[str, Any],
+        block: str,
+        introduction: str | None,
+        *,
+        shuffled: bool,
+        name: str,
     ) -> Iterator[Question]:
         """The questions of an element: one, or one per statement of a matrix; none if it cannot be asked."""
-        name, kind = self.names[qid], str(payload.get("QuestionType"))
-        selector, sub = str(payload.get("Selector")), str(payload.get("SubSelector"))
+        selector, matrix = str(payload.get("Selector")), payload.get("QuestionType") == "Matrix"
         text = self._text(payload.get("QuestionText"), name)
         self._remarks(payload, name)
-        matrix = kind == "Matrix"
-        if payload.get("DynamicChoices") or payload.get("DynamicAnswers"):
-            self.notes.add("choices carried forward from another question", LEFT_OUT, name)
+        if payload.get("QuestionType") == "SBS":
+            for key, column in _pairs(payload.get("AdditionalQuestions")):
+                if isinstance(column, dict):
+                    own = self._own_name(str(column.get("DataExportTag") or f"{name}_{key}"), f"{qid}_{key}")
+                    yield from self.question(
+                        f"{qid}_{key}", _column(payload, column), block, introduction, shuffled=shuffled, name=own
+                    )
             return
-        if matrix and sub not in _ONE_PER_STATEMENT.get(selector, ()):
-            several = "several answers per statement" if sub == "MultipleAnswer" else f"{selector}, {sub}"
-            self.notes.add(f"matrix with {several}", LEFT_OUT, name)
-            return
-        if kind == "MC" and selector in _SEVERAL_ANSWERS:
-            self.notes.add("question with several answers", LEFT_OUT, name)
-            return
-        if not matrix and (kind != "MC" or selector not in _ONE_ANSWER):
-            known = _TYPES.get(kind)
-            self.notes.add(f"{known} ({kind})" if known else f"type {kind}, {selector}", LEFT_OUT, name)
-            return
-        if not text:
-            self.notes.add("question without text", LEFT_OUT, name)
+        if (why := _not_asked(payload)) or not text:
+            self.notes.add(why or "question without text", LEFT_OUT, name)
             return
         source, order = ("Answers", "AnswerOrder") if matrix else ("Choices", "ChoiceOrder")
-        options = self._options(_in_order(payload.get(source), payload.get(order)), name)
+        entries = _in_order(payload.get(source), payload.get(order))
+        options = _numbers(entries) if matrix and selector == _BIPOLAR else self._options(entries, name)
         if selector == "NPS":
             options = _with_ends(
                 options, [plain(one.get("Display"))[0] for _, one in _pairs(payload.get("ColumnLabels"))]
@@ -294,26 +349,38 @@ class _Reader:
             why = "with equal options" if len(set(options)) < len(options) else f"with {len(options)} options"
             self.notes.add(f"question {why}", LEFT_OUT, name)
             return
-        shared: dict[str, Any] = {
-            "options": options,
-            "beside": self._beside(payload, source, order, name),
-            "block": block,
-            "introduction": introduction,
-            "conditions": self._conditions(payload, name, qid),
-        }
-        if not matrix:
-            yield Question(name, text, ordinal=selector == "NPS", **shared)
-            return
+        asked = Question(
+            name,
+            text,
+            options,
+            beside=self._beside(payload, source, order, name),
+            block=block,
+            introduction=introduction,
+            ordinal=matrix or selector == "NPS" or _numbered(options),
+            conditions=self._conditions(payload, name, qid),
+            shuffled=(False, shuffled, matrix and _randomizes(payload)),
+        )
+        yield from self._statements(qid, payload, asked) if matrix else (asked,)
+
+    def _statements(self, qid: str, payload: Mapping[str, Any], asked: Question) -> Iterator[Question]:
+        """The statements of a matrix, each of them asked as a question."""
         tags = dict(_pairs(payload.get("ChoiceDataExportTags")))
         for key, row in _in_order(payload.get("Choices"), payload.get("ChoiceOrder")):
-            statement = self._text(row.get("Display") if isinstance(row, dict) else row, name)
-            own = self._own_name(str(tags.get(key) or f"{name}_{key}"), f"{qid}_{key}")
+            statement = self._text(row.get("Display") if isinstance(row, dict) else row, asked.id)
+            own = self._own_name(str(tags.get(key) or f"{asked.id}_{key}"), f"{qid}_{key}")
             if not statement:
                 self.notes.add("statement without text", LEFT_OUT, own)
                 continue
             if isinstance(row, dict):
-                self._of_choice(row, own)
-            yield Question(own, statement, stem=text, battery=name, ordinal=True, **shared)
+                self._of_choice(row, own, "a statement", ASKED_OF_ALL)
+            options = asked.options
+            if payload.get("Selector") == _BIPOLAR:
+                left, _, right = (end.strip() for end in statement.partition(":"))
+                if not left or not right or ":" in right:
+                    self.notes.add("statement of a bipolar matrix without two ends", LEFT_OUT, own)
+                    continue
+                statement, options = f"{left} – {right}", _with_ends(options, (left, right))
+            yield replace(asked, id=own, text=statement, stem=asked.text, battery=asked.id, options=options)
 
     def _beside(self, payload: Mapping[str, Any], source: str, order: str, name: str) -> tuple[str, ...]:
         """Options that are no point of a scale: those that the survey excludes from analysis, or codes so.
@@ -368,16 +435,17 @@ class _Reader:
             found.append(text.replace("\n", " "))
         return tuple(found)
 
-    def _of_choice(self, choice: Mapping[str, Any], name: str) -> None:
+    def _of_choice(
+        self, choice: Mapping[str, Any], name: str, what: str = "an option", effect: str = "always shown"
+    ) -> None:
         if str(choice.get("TextEntry") or "false").lower() not in ("false", ""):
-            self.notes.add("text field of an option", NOT_SHOWN, name)
+            self.notes.add(f"text field of {what}", NOT_SHOWN, name)
         if choice.get("DisplayLogic"):
-            self.notes.add(f"{_LOGIC} of an option", "always shown", name)
+            self.notes.add(f"{_LOGIC} of {what}", effect, name)
 
     def _remarks(self, payload: Mapping[str, Any], name: str) -> None:
         """Note what else the element has that changes what a respondent sees."""
-        random = payload.get("Randomization")
-        kind = str(random.get("Type") or "None") if isinstance(random, dict) else "None"
+        kind = _randomization(payload)
         if kind != "None":
             what = "reversed scale" if kind == "ScaleReversal" else "random order of options"
             if payload.get("QuestionType") == "Matrix" and kind != "ScaleReversal":
@@ -390,8 +458,8 @@ class _Reader:
             self.notes.add("JavaScript", "not run", name)
         if payload.get("InPageDisplayLogic"):
             self.notes.add(f"{_LOGIC} within a page", ASKED_OF_ALL, name)
-        groups = payload.get("ChoiceGroups")
-        if groups:
+        groups = (one for _, one in _pairs(payload.get("ChoiceGroups")))
+        if any(isinstance(one, dict) and one.get("ChoiceGroupOrder") for one in groups):
             self.notes.add("groups of options", "shown as one list", name)
         if languages := [key for key, _ in _pairs(payload.get("Language"))]:
             self.notes.add(f"translations ({', '.join(sorted(languages))})", "the survey's own language is asked", name)
@@ -402,13 +470,18 @@ class _Reader:
         if not logic:
             return ()
         found = _conjunction(logic)
-        texts = [self._condition(question, choices) for question, choices in found or ()]
-        if not found or None in texts or qid in dict(found):
+        made = [one for question, choices in found or () for one in self._condition(question, choices)]
+        if not found or len(made) < len(found) or qid in dict(found):
             self.notes.add(_LOGIC, ASKED_OF_ALL, name)
             return ()
-        return tuple(one for one in texts if one is not None)
+        return tuple(made)
 
-    def _condition(self, qid: str, choices: Sequence[str]) -> Condition | None:
+    def _condition(self, qid: str, choices: Sequence[str]) -> list[Condition]:
+        """The condition that one of the choices is selected; none if the question has no such choice."""
+        texts = self._chosen(qid, choices)
+        return [] if texts is None else [Condition(self.names[qid], texts)]
+
+    def _chosen(self, qid: str, choices: Sequence[str]) -> tuple[str, ...] | None:
         payload = self.payloads.get(qid, {})
         if payload.get("QuestionType") != "MC" or payload.get("Selector") not in _ONE_ANSWER:
             return None
@@ -416,8 +489,64 @@ class _Reader:
         chosen = [options.get(choice) for choice in choices]
         if not all(isinstance(one, dict) for one in chosen):
             return None
-        texts = (plain(one["Display"])[0].replace("\n", " ") for one in chosen if one is not None)
-        return Condition(self.names[qid], tuple(texts))
+        return tuple(plain(one["Display"])[0].replace("\n", " ") for one in chosen if one is not None)
+
+
+def _not_asked(payload: Mapping[str, Any]) -> str | None:
+    """What the element is if it cannot be asked."""
+    kind, selector, sub = (str(payload.get(key)) for key in ("QuestionType", "Selector", "SubSelector"))
+    if payload.get("DynamicChoices") or payload.get("DynamicAnswers"):
+        return "choices carried forward from another question"
+    if kind == "Matrix":
+        if sub in _ONE_PER_STATEMENT.get(selector, ()):
+            return None
+        several = "several answers per statement" if sub == "MultipleAnswer" else _MATRICES.get(selector)
+        return f"matrix with {several or f'{selector}, {sub}'}"
+    if kind == "MC" and selector in _SEVERAL_ANSWERS:
+        return "question with several answers"
+    if kind != "MC" or selector not in _ONE_ANSWER:
+        known = _TYPES.get(kind)
+        return f"{known} ({kind})" if known else f"type {kind}, {selector}"
+    return None
+
+
+def _column(payload: Mapping[str, Any], column: Mapping[str, Any]) -> dict[str, Any]:
+    """A column of a question with columns side by side, as the matrix that it is."""
+    texts = [str(one.get("QuestionText") or "") for one in (payload, column)]
+    of_all = {name: payload[name] for name in ("Choices", "ChoiceOrder", "DisplayLogic") if name in payload}
+    return {**of_all, **column, "QuestionText": "<br>".join(texts), "Language": []}
+
+
+def _numbers(entries: Sequence[tuple[str, Any]]) -> tuple[str, ...]:
+    """The points of a bipolar scale: their own texts, or their numbers if they have none."""
+    texts = [plain(one.get("Display") if isinstance(one, dict) else one)[0].replace("\n", " ") for _, one in entries]
+    return tuple(texts) if all(texts) else tuple(str(i) for i in range(1, len(texts) + 1))
+
+
+def _numbered(options: Sequence[str]) -> bool:
+    """Whether the options are consecutive numbers; the first and the last may have words.
+
+    >>> _numbered(["Not at all (1)", "(2)", "(3)", "Very (4)"])
+    True
+    >>> _numbered(["Group 1", "Group 2", "Group 3"])
+    False
+    """
+    inner = [_POINT.match(option) for option in options[1:-1]]
+    ends = [re.findall(r"-?\d+", option) for option in (options[0], options[-1])]
+    if not inner or not all(inner) or any(len(numbers) != 1 for numbers in ends):
+        return False
+    points = [int(ends[0][0]), *(int(found[1]) for found in inner if found), int(ends[1][0])]
+    return {b - a for a, b in pairwise(points)} in ({1}, {-1})
+
+
+def _randomization(payload: Mapping[str, Any]) -> str:
+    random = payload.get("Randomization")
+    return str(random.get("Type") or "None") if isinstance(random, dict) else "None"
+
+
+def _randomizes(payload: Mapping[str, Any]) -> bool:
+    """Whether the order of a matrix' statements is random."""
+    return _randomization(payload) not in ("None", "ScaleReversal")
 
 
 def _number(value: object) -> float | None:

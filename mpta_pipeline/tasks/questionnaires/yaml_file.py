@@ -57,11 +57,12 @@ class Scale(_Text):
         numbered = self.first is not None and self.last is not None
         if numbered == (self.options is not None):
             raise ValueError("a scale has either options, or first and last")
-        made = self.texts()
-        if not 2 <= len(made) <= MOST_OPTIONS:
-            raise ValueError(f"a scale has 2 to {MOST_OPTIONS} options, not {len(made)}")
-        if self.values is not None and len(self.values) != len(made):
-            raise ValueError(f"values names {len(self.values)} values for {len(made)} options")
+        points = abs((self.last or 0) - (self.first or 0)) + 1 if self.options is None else len(self.options)
+        n = points + len(self.beside)
+        if points < 2 or n > MOST_OPTIONS:
+            raise ValueError(f"a scale has 2 to {MOST_OPTIONS} options, not {n:,}")
+        if self.values is not None and len(self.values) != n:
+            raise ValueError(f"values names {len(self.values)} values for {n} options")
         return self
 
     def texts(self) -> tuple[str, ...]:
@@ -91,12 +92,14 @@ class Statement(_Text):
         id: Unique in the questionnaire.
         text: The statement.
         column: Concept or harmonized column that holds people's own answers.
+        hides: Concepts or harmonized columns that a persona must not show, in addition to those of the battery.
         show_if: When it is asked.
     """
 
     id: str
     text: str
     column: str | None = None
+    hides: tuple[str, ...] = ()
     show_if: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
 
 
@@ -111,6 +114,7 @@ class Entry(_Asked):
         statements: Its statements.
         introduction: Text before the question.
         column: Concept or harmonized column that holds people's own answers.
+        hides: Concepts or harmonized columns that a persona must not show, because they give the answer away.
         shuffle: The statements' order is random.
         scale: Name of a scale, or the scale itself.
         options: The options' texts.
@@ -126,6 +130,7 @@ class Entry(_Asked):
     statements: tuple[Statement, ...] = ()
     introduction: str | None = None
     column: str | None = None
+    hides: tuple[str, ...] = ()
     shuffle: bool = False
 
     @model_validator(mode="after")
@@ -217,6 +222,8 @@ def _of_block(block: Block, record: QuestionnaireFile, path: Path, notes: Notes)
             "beside": scale.beside,
             "block": block.name,
             "introduction": "\n".join(said) or None,
+            "shuffled": (record.shuffle, block.shuffle, entry.shuffle),
+            "hides": entry.hides,
         }
         conditions = (*_conditions(block.show_if), *_conditions(entry.show_if))
         if entry.shuffle:
@@ -224,6 +231,7 @@ def _of_block(block: Block, record: QuestionnaireFile, path: Path, notes: Notes)
         if not entry.statements:
             yield Question(str(entry.id), str(entry.question), column=entry.column, conditions=conditions, **shared)
         for one in entry.statements:
+            own = shared | {"hides": (*entry.hides, *one.hides)}
             yield Question(
                 one.id,
                 one.text,
@@ -231,7 +239,7 @@ def _of_block(block: Block, record: QuestionnaireFile, path: Path, notes: Notes)
                 battery=entry.battery,
                 column=one.column,
                 conditions=(*conditions, *_conditions(one.show_if)),
-                **shared,
+                **own,
             )
 
 

@@ -14,8 +14,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,9 @@ import pytest
 from mpta_pipeline.core import chunks
 from mpta_pipeline.core.provenance import stored_tables, unused_chunks
 from mpta_pipeline.core.storage import Layout, sweep
+from mpta_pipeline.pipeline import graph
 from mpta_pipeline.pipeline.deployment import Deployment
+from mpta_pipeline.pipeline.run_step import make_part
 from mpta_pipeline.pipeline.stored import stacked
 from mpta_pipeline.publication import withdrawal
 from tests.attack.campaigns import Outcome, environment
@@ -41,8 +45,12 @@ TAKEN = {
     "publication": ("warehouse.duckdb", "report.html", "warehouse.duckdb.json", "report.html.json"),
     "forget": (),
     "daemon": (),
+    "part of prompts": ("tables/prompts",),
+    "part of scores": ("tables/scores",),
 }
-STAGES = tuple(TAKEN)
+PARTS = tuple(stage for stage in TAKEN if stage.startswith("part of"))
+"""Jobs that make one half of a table's chunks. Only tables in chunks have parts."""
+STAGES = tuple(stage for stage in TAKEN if stage not in PARTS)
 QUICK = STAGES[:-1]
 """Stages without Dagster; the daemon's takes as long as all others."""
 CONNECTIONS = 4
@@ -85,6 +93,14 @@ def settle() -> None:
         assert not daemon.failed, daemon.failed
 
 
+def part(table: str) -> None:
+    """Make the first half of the chunks of each partition of a table, as `mpta chunks` does."""
+    deployment = Deployment.from_env()
+    for node in graph.nodes(deployment):
+        if node.asset == table:
+            make_part(deployment, table, node.partition, 1, 2)
+
+
 @dataclass
 class Ended:
     """A run that ended before it was killed: its seconds and file operations."""
@@ -108,11 +124,7 @@ class Runs:
 
     def start(self, stage: str, *, operation: int | None = None, moment: float | None = None) -> Ended | None:
         """Run a stage and kill it at a file operation or moment; None if it was killed."""
-        ours, theirs = self.processes.Pipe(duplex=False)
-        arguments = (self.world.environment, str(self.world.root), stage, self.who, operation, self.rows, theirs)
-        child = self.processes.Process(target=_child, args=arguments)
-        child.start()
-        theirs.close()
+        child, ours = self._started(stage, operation)
         ours.recv()
         began = time.monotonic()
         child.join(PATIENCE if moment is None else moment)
@@ -124,6 +136,26 @@ class Runs:
             return None
         assert child.exitcode == 0, f"{stage} ended with {child.exitcode}"
         return Ended(seconds, ours.recv())
+
+    def _started(self, stage: str, operation: int | None) -> tuple[Any, Any]:
+        ours, theirs = self.processes.Pipe(duplex=False)
+        arguments = (self.world.environment, str(self.world.root), stage, self.who, operation, self.rows, theirs)
+        child = self.processes.Process(target=_child, args=arguments)
+        child.start()
+        theirs.close()
+        return child, ours
+
+    @contextmanager
+    def beside(self, stage: str) -> Iterator[None]:
+        """Let a job that makes a part work while the run does, as one of a run that was killed."""
+        if stage not in PARTS:
+            yield
+            return
+        child, ours = self._started(stage, None)
+        ours.recv()
+        yield
+        child.join(PATIENCE)
+        assert child.exitcode == 0, f"{stage}, beside the run, ended with {child.exitcode}"
 
 
 def _child(
@@ -153,11 +185,15 @@ def _writes(arguments: tuple[Any, ...]) -> bool:
 
 
 def _work(stage: str, who: str) -> Callable[[], object]:
-    return {"forget": lambda: forget(who), "daemon": settle}.get(stage, bring_up_to_date)
+    known: dict[str, Callable[[], object]] = {"forget": lambda: forget(who), "daemon": settle}
+    known |= {stage: partial(part, stage.removeprefix("part of ")) for stage in PARTS}
+    return known.get(stage, bring_up_to_date)
 
 
-def kills_in_chunks(n: int, root: Path, seed: int = 19, stages: tuple[str, ...] = QUICK) -> Iterator[Outcome]:
-    """As `kills`, with prompts, responses and scores in chunks of a few rows."""
+def kills_in_chunks(
+    n: int, root: Path, seed: int = 19, stages: tuple[str, ...] = (*QUICK, *PARTS)
+) -> Iterator[Outcome]:
+    """As `kills`, with prompts, responses and scores in chunks of a few rows, and with jobs that make parts."""
     return kills(n, root, seed, stages, rows=FEW)
 
 
@@ -193,7 +229,7 @@ def kills(
             for turn in range(n):
                 stage = stages[turn % len(stages)]
                 at = _kill(stage, runs, kept, server, rng, known, by_moment=turn // len(stages) % 2 == 1)
-                problem = _after(stage, runs.who, *expected[stage], server)
+                problem = _after(stage, runs, *expected[stage], server)
                 yield Outcome(stage, problem and f"killed at {at}: {problem}")
 
 
@@ -247,12 +283,13 @@ def _kill(
         known[stage] = ended
 
 
-def _after(stage: str, who: str, expected: dict[str, pl.DataFrame], calls: int, server: Server) -> str:
+def _after(stage: str, runs: Runs, expected: dict[str, pl.DataFrame], calls: int, server: Server) -> str:
     layout = Layout.from_env()
     try:
         sweep(layout)
-        _work(stage, who)()
-        if stage == "forget" and (left := withdrawal.tables_with(layout, who)):
+        with runs.beside(stage):
+            _work("" if stage in PARTS else stage, runs.who)()
+        if stage == "forget" and (left := withdrawal.tables_with(layout, runs.who)):
             return f"the respondent is still in {left[0].name}"
         now = _figures()
     except Exception as failure:
