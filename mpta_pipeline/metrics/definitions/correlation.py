@@ -61,10 +61,9 @@ def _mean_correlation(totals: Floats) -> Floats:
     """Mean over items of the correlations from (6 × items × …) moments, without items that do not vary on a side."""
     with np.errstate(divide="ignore", invalid="ignore"):
         n, x, y, xx, yy, xy = totals
-        of_n = np.where(n > 0, 1.0 / n, np.nan)
-        mean_x, mean_y = x * of_n, y * of_n
-        spread = (xx * of_n - mean_x**2) * (yy * of_n - mean_y**2)
-        each = (xy * of_n - mean_x * mean_y) / np.sqrt(np.where(spread > 1e-12, spread, np.nan))
+        mean_x, mean_y = x / n, y / n
+        spread = (xx / n - mean_x**2) * (yy / n - mean_y**2)
+        each = (xy / n - mean_x * mean_y) / np.sqrt(np.where(spread > 1e-12, spread, np.nan))
     known = np.isfinite(each)
     return ratio(np.where(known, each, 0.0).sum(axis=0), known.sum(axis=0).astype(float))
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mpta_pipeline.metrics.samples import groups as g
-from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, sums
+from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints
 from mpta_pipeline.metrics.statistics.linearization import Design, design_of
 
 # Answers that are looked at together: their arrays take about 100 MB.
@@ -174,15 +174,19 @@ class People:
 
     def _count(self, dimension: str) -> None:
         cut = self.cut_persons(dimension)
-        n = len(cut.labels)
-        slot = np.where(cut.codes >= 0, cut.codes, n)
+        n, width = len(cut.labels), self.width + 1
+        # The last slice holds persons without one, and the first option stands for no answer.
+        slot = np.where(cut.codes >= 0, cut.codes, n) * width + 1
         made = [np.zeros((n, len(self.items), self.width)) for _ in range(1 if self.counted_once else 2)]
         for items in self.parts():
-            rows = self.rows(items)
-            size = (items.stop - items.start) * self.width
-            place = slot[rows.person] * size + (rows.item - items.start) * self.width + rows.option
-            for counts, w in zip(made, (rows.weight, rows.weight**2), strict=False):
-                counts[:, items] = sums(place, w, (n + 1) * size).reshape(n + 1, -1, self.width)[:n]
+            shape = (items.stop - items.start, n + 1, width)
+            place = np.arange(shape[0])[:, None] * (shape[1] * width) + slot
+            place += self.answers[items]
+            weight = self.weight if self.weight.ndim == 1 else self.weight[items]
+            for counts, power in zip(made, (1, 2), strict=False):
+                of_row = None if self.counted_once else np.broadcast_to(weight**power, place.shape).ravel()
+                counted = np.bincount(place.ravel(), of_row, minlength=int(np.prod(shape))).reshape(shape)
+                counts[:, items] = np.moveaxis(counted[:, :n, 1:], 0, 1)
         self._counts[dimension, False], self._counts[dimension, True] = made[0], made[-1]
 
     def counts_by_group(
