@@ -405,11 +405,13 @@ class Slices:
             for i in np.flatnonzero(group >= 0):
                 added[:, :, group[i]] += both[:, :, i]
             return added[0], added[1]
-        if self._last is None or self._last[0] is not moments:
-            self._last = (moments, self._grid(moments.exact))
-        if self._last_weights is None or self._last_weights[0] is not moments.w:
-            self._last_weights = (moments.w, self._grid(self.rows.exact_weights(moments.w)))
-        return self._last[1], self._last_weights[1]
+        # Threads share these: what one has looked up must not be what another puts in its place.
+        last, weights = self._last, self._last_weights
+        if last is None or last[0] is not moments:
+            self._last = last = (moments, self._grid(moments.exact))
+        if weights is None or weights[0] is not moments.w:
+            self._last_weights = weights = (moments.w, self._grid(self.rows.exact_weights(moments.w)))
+        return last[1], weights[1]
 
     def _grid(self, values: Exact) -> Floats:
         """(2 × slices × item clusters) sums."""
