@@ -7,10 +7,11 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -67,21 +68,82 @@ def validated(
     try:
         return model.model_validate(raw)
     except ValidationError as failure:
-        problems = failure.errors(include_url=False)
-        # A misspelt key is reported before the key that is missing because of it.
-        misspelt = [one for one in problems if one["type"] == "extra_forbidden"]
-        first = misspelt[0] if misspelt and problems[0]["type"] == "missing" else problems[0]
+        first = _most_telling(failure.errors(include_url=False), raw)
         place = ".".join(str(part) for part in first["loc"])
         unknown = unknown_key is not None and first["type"] == "extra_forbidden"
         value = first.get("input")
         shown = isinstance(value, str | int | float) and not unknown and place.partition(".")[0] not in private
+        said, form = _FORMS.get(first["type"], (first["msg"].removeprefix("Value error, "), None))
+        if first["type"] == "too_short":
+            said = (
+                f"{first['ctx']['actual_length']} entries are too few; at least {first['ctx']['min_length']} are needed"
+            )
         raise error(
-            f"{problem}: {first['msg'].removeprefix('Value error, ')}",
+            f"{problem}: {said}",
             file=file,
             variable=".".join(part for part in (key, place) if part) or None,
             value=value if shown else None,
-            remedy=unknown_key(place) if unknown and unknown_key else _meant(model, first) or remedy,
+            remedy=unknown_key(place) if unknown and unknown_key else _meant(model, first) or form or remedy,
         ) from None
+
+
+_LIST = ("a list is needed here", "write a list: [one, another]")
+_MAPPING = ("a mapping is needed here", "write keys with their values: {key: value}")
+_TEXT = ("a text is needed here", 'put it in quotes: "text"')
+_FORMS: Mapping[str, tuple[str, str | None]] = {
+    "missing": ("the key is missing", None),
+    "extra_forbidden": ("there is no such key", None),
+    "tuple_type": _LIST,
+    "list_type": _LIST,
+    "dict_type": _MAPPING,
+    "model_type": _MAPPING,
+    "model_attributes_type": _MAPPING,
+    "string_type": _TEXT,
+}
+"""Type of a problem of pydantic → what is wrong in the words of a configuration file, and what to write."""
+
+
+def _most_telling(problems: Sequence[Any], raw: object) -> dict[str, Any]:
+    """The problem to tell of, with its place in the file.
+
+    A value that may have several forms (a union) has a problem for each form, named in its place. Of a mapping or list,
+    what is wrong within it counts; of anything else, all words that would do.
+    """
+    placed = [(_place(one, raw), dict(one)) for one in problems]
+    # A misspelt key is reported before the key that is missing because of it.
+    misspelt = [one for one in placed if one[1]["type"] == "extra_forbidden"]
+    place, first = misspelt[0] if misspelt and placed[0][1]["type"] == "missing" else placed[0]
+    forms = [one for one in placed if one[0][: len(place)] == place and one[1]["loc"] != one[0]]
+    if len(forms) > 1 and first["loc"] != place:
+        within = [one for one in forms if len(one[0]) > len(place) or one[1]["type"] == "value_error"]
+        words = [word for _, one in forms if one["type"] == "literal_error" for word in _words(one)]
+        if isinstance(first.get("input"), (dict, list)) and within:
+            place, first = within[0]
+        elif words:
+            listed = ", ".join(f"'{word}'" for word in dict.fromkeys(words))
+            first |= {"type": "literal_error", "ctx": {"expected": listed}, "msg": f"Input should be {listed}"}
+    return first | {"loc": place}
+
+
+def _place(problem: Mapping[str, Any], raw: object) -> tuple[str | int, ...]:
+    """The place of a problem without what is no key or position of the file, such as the name of a form."""
+    found: list[str | int] = []
+    loc: Sequence[str | int] = problem["loc"]
+    for last, part in enumerate(loc, start=1):
+        absent = problem["type"] == "missing" and last == len(loc)
+        if isinstance(raw, Mapping) and (part in raw or absent):
+            raw = raw.get(part)
+        elif isinstance(raw, (list, tuple)) and isinstance(part, int) and part < len(raw):
+            raw = raw[part]
+        else:
+            continue
+        found.append(part)
+    return tuple(found)
+
+
+def _words(problem: Mapping[str, Any]) -> list[str]:
+    """The words that a key may have."""
+    return re.findall(r"'([^']+)'", str(problem["ctx"]["expected"]))
 
 
 def _meant(model: type[BaseModel], problem: Mapping[str, Any]) -> str | None:
@@ -90,7 +152,7 @@ def _meant(model: type[BaseModel], problem: Mapping[str, Any]) -> str | None:
     if problem["type"] == "extra_forbidden":
         known = _keys_at(model, place)
     elif problem["type"] in ("literal_error", "enum"):
-        known, last = re.findall(r"'([^']+)'", str(problem["ctx"]["expected"])), problem["input"]
+        known, last = _words(problem), problem["input"]
     else:
         return None
     near = closest(str(last), known)
@@ -103,7 +165,7 @@ def _keys_at(model: type[BaseModel], place: Iterable[str | int]) -> list[str]:
     records: list[Any] = [model]
     for part in place:
         found = []
-        for record in records:
+        for record in _forms_of(records):
             if isinstance(record, type) and issubclass(record, BaseModel):
                 field = record.model_fields.get(str(part))
                 found += [] if field is None else [field.annotation]
@@ -111,6 +173,7 @@ def _keys_at(model: type[BaseModel], place: Iterable[str | int]) -> list[str]:
                 found += list(get_args(record))
         records = found
     flat: list[Any] = []
+    records = list(_forms_of(records))
     while records:
         record = records.pop()
         if isinstance(record, type) and issubclass(record, BaseModel):
@@ -118,6 +181,15 @@ def _keys_at(model: type[BaseModel], place: Iterable[str | int]) -> list[str]:
         else:
             records += get_args(record)
     return list(dict.fromkeys(flat))
+
+
+def _forms_of(records: Iterable[Any]) -> Iterator[Any]:
+    """Records and types, each form of a union by itself."""
+    for record in records:
+        if get_origin(record) in (Union, UnionType, Annotated):
+            yield from _forms_of(get_args(record)[:1] if get_origin(record) is Annotated else get_args(record))
+        else:
+            yield record
 
 
 def config_dir() -> Path:

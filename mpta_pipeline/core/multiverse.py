@@ -10,14 +10,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from mpta_pipeline.core.configuration import StrictModel
-from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION, Condition, Domain, Elicitation, Framing, Style
+from mpta_pipeline.core.vocabulary import (
+    GROUP_CONDITION,
+    REFERENCE_CONDITION,
+    Condition,
+    Domain,
+    Elicitation,
+    Framing,
+    Style,
+)
 
 VARIANT = "~"
 """Separates a task or model from the levels of a configuration. No name in study.yaml or models.yaml contains it."""
@@ -102,6 +110,8 @@ class NamedFigure(StrictModel):
     def _names_a_group(self) -> NamedFigure:
         if (self.dimensions == "all") != (self.subgroup == "all"):
             raise ValueError("dimensions and subgroup belong together: give both, or none")
+        if self.condition == GROUP_CONDITION:
+            raise ValueError("figures are about persons, and the condition group asks about none: name another one")
         if self.what == "gap" and self.subgroup == "all":
             raise ValueError("a gap needs dimensions and subgroup, e.g. dimensions: sex, subgroup: female")
         if self.what == "effect" and self.condition == REFERENCE_CONDITION:
@@ -136,7 +146,7 @@ class Multiverse(StrictModel):
     """
 
     factors: Factors
-    tasks: tuple[str, ...] | None = None
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     figures: tuple[NamedFigure, ...] = Field(
         default=(NamedFigure(what="effect"), NamedFigure(what="estimate")), min_length=1
     )
@@ -292,6 +302,14 @@ def base_of(name: str) -> str:
 def variant_name(base: str, levels: Mapping[str, Any]) -> str:
     """Name of a task or model with other levels, which names them."""
     return VARIANT.join([base, *(f"{factor}-{_text(level)}" for factor, level in levels.items())])
+
+
+def task_variant_name(task: str, levels: Mapping[str, Any]) -> str:
+    """Name of a task at levels of prompts. Without any, it is still another task than the study's own.
+
+    A multiverse that varies only how models are run asks the task as it is, under conditions of its own.
+    """
+    return variant_name(task, levels) if levels else f"{task}{VARIANT}as_given"
 
 
 def _text(level: Level) -> str:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from mpta_pipeline.core.configuration import StrictModel, config_dir, read_yaml, validated
 from mpta_pipeline.core.errors import ConfigError
-from mpta_pipeline.core.multiverse import Level, Multiverse, prompt_levels, variant_name
+from mpta_pipeline.core.multiverse import Level, Multiverse, prompt_levels, task_variant_name
 from mpta_pipeline.core.unknown_names import unknown_name
 from mpta_pipeline.core.vocabulary import CONDITIONS, DOMAINS, Condition, Domain, Elicitation, Framing, Style
 
@@ -138,8 +138,12 @@ class TaskConfig(StrictModel):
 
     @model_validator(mode="after")
     def _arms_differ(self) -> TaskConfig:
+        if not self.arms and self.arm_design != "one":
+            raise ValueError("arm_design is for a task with arms: give it arms, or leave arm_design out")
         if len(self.arms) == 1:
             raise ValueError("an experiment has at least two arms, the control among them")
+        if blank := [name for name, arm in self.arms.items() if arm.text is not None and not arm.text.strip()]:
+            raise ValueError(f"the text of arm {blank[0]} is empty: leave the key out for an arm without a text")
         names = [set(arm.fields) for arm in self.arms.values()]
         if any(one != names[0] for one in names):
             raise ValueError("all arms give a text to the same fields")
@@ -328,7 +332,7 @@ class Study(StrictModel):
                 )
             for levels in self.multiverse.configurations:
                 variant = self._variant(task, self.multiverse, prompt_levels(levels))
-                variants[variant_name(task, variant.levels)] = variant
+                variants[task_variant_name(task, variant.levels)] = variant
         return self.model_copy(update={"tasks": self.tasks | variants})
 
     def _variant(self, task: str, multiverse: Multiverse, levels: dict[str, Level]) -> TaskVariant:

@@ -238,19 +238,21 @@ def _within(values: pl.DataFrame, country: pl.Series) -> _Correlations:
     k = matrix.shape[1]
     xy, xx, count = np.zeros((k, k)), np.zeros((k, k)), np.zeros((k, k))
     codes = country.rank("dense").to_numpy()
+    found = np.unique(codes)
     with threadpool_limits(1, user_api="blas"):  # small matrices: more threads only wait for each other
-        for code in np.unique(codes):
-            part = matrix[codes == code]
+        for code in found:
+            part = matrix if len(found) == 1 else matrix[codes == code]
             known = np.isfinite(part)
-            # Centred on the column's own mean first, so that large numbers (years) keep their digits.
-            total = np.maximum(known.sum(axis=0), 1)
-            filled = np.where(known, part - np.where(known, part, 0.0).sum(axis=0) / total, 0.0)
             mask = known.astype(np.float64)
+            filled = np.where(known, part, 0.0)
+            # Centred on the column's own mean first, so that large numbers (years) keep their digits.
+            filled -= filled.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+            filled *= mask
             n = mask.T @ mask
             sums = filled.T @ mask  # [i, j]: sum of i where j is known
             safe = np.maximum(n, 1.0)
             xy += filled.T @ filled - sums * sums.T / safe
-            xx += (filled**2).T @ mask - sums**2 / safe
+            xx += np.square(filled, out=filled).T @ mask - sums**2 / safe
             count += n
     scale = np.sqrt(np.maximum(xx, 0.0) * np.maximum(xx.T, 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):

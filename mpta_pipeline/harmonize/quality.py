@@ -71,11 +71,23 @@ class _Wave:
     @cached_property
     def scores(self) -> pl.DataFrame:
         """Position of each answer of a battery, from 0 to 1; null if missing or off the scale."""
-        return self.frame.select(
-            pl.col(c).replace_strict(r.scores, default=None, return_dtype=pl.Float64)
+        return self.places.select(
+            c
             for c in self.traits
             if (r := self.rules.get(c)) is not None and r.concept.battery is not None and r.scores
         )
+
+    @cached_property
+    def places(self) -> pl.DataFrame:
+        """Position of each answer on its column's scale, for columns with an order."""
+        return polarity.scores(self.frame, [r for c, r in self.rules.items() if c in self.traits])
+
+    @cached_property
+    def kinds(self) -> pl.DataFrame:
+        """The kind of each missing answer as its number in MISSING_KINDS, by column; null if answered or unknown."""
+        kinds = pl.Enum(list(MISSING_KINDS))
+        said = {c: pl.col(c + MISSING_SUFFIX).cast(pl.String, strict=False) for c in self.traits}
+        return self.frame.select(kind.cast(kinds, strict=False).to_physical().alias(c) for c, kind in said.items())
 
 
 def check_wave(
@@ -98,6 +110,7 @@ def check_wave(
     if previous is not None and previous.get_column("codebook")[0] != raw.release["codebook"]:
         previous = None  # the wave now comes from another source, with other ids and columns
     wave = _Wave(frame, raw, crosswalk, previous)
+    _ = wave.places, wave.kinds  # made once, for both threads
     with ThreadPoolExecutor(1, thread_name_prefix="mpta-check") as pool:
         polarity_found = pool.submit(_polarity, wave)  # as long as all others together
         found = [check(wave) if check is not _polarity else polarity_found.result() for check in _CHECKS]
@@ -137,19 +150,20 @@ def _holds(wave: _Wave) -> bool:
     pandera says what is wrong, if anything is.
     """
     schema, conditions = wave.frame.schema, []
-    kinds = pl.lit(pl.Series(list(MISSING_KINDS)).implode())
     for name in wave.traits:
         rule = wave.rules.get(name)
         numeric = rule.row.numeric if rule else None
         if schema[name] != (pl.Float64 if numeric else pl.String) or schema[name + MISSING_SUFFIX] != pl.String:
             return False
-        conditions.append(pl.col(name + MISSING_SUFFIX).is_in(kinds).all())
         if rule is None or rule.row.from_labels:
             continue
         if numeric:
             conditions.append(pl.col(name).is_between(*_bounds(rule)).all())
         else:
             conditions.append(pl.col(name).is_in(_values(rule)).all())
+    given = wave.frame.select(pl.col(c + MISSING_SUFFIX).count().alias(c) for c in wave.traits)
+    if not given.equals(wave.kinds.select(pl.all().count())):  # a kind that does not exist
+        return False
     return all(wave.frame.select(c.alias(str(k)) for k, c in enumerate(conditions)).row(0)) if conditions else True
 
 
@@ -515,11 +529,14 @@ def _straight_lines(wave: _Wave) -> CheckResult:
 
 def _break_off(wave: _Wave) -> CheckResult:
     """Respondents who left most questions unanswered, and the share of "don't know"."""
-    kinds = pl.lit(pl.Series(["dont_know", "refused_or_no_answer", "skipped_web", "invalid"]).implode())
-    lacking = pl.sum_horizontal(pl.col(c + MISSING_SUFFIX).is_in(kinds).cast(pl.Int32) for c in wave.traits)
-    unsure = pl.sum_horizontal((pl.col(c + MISSING_SUFFIX) == "dont_know").cast(pl.Int32) for c in wave.traits)
-    given = pl.sum_horizontal(pl.col(c).is_not_null().cast(pl.Int32) for c in wave.traits)
-    counts = wave.frame.select(lacking=lacking, unsure=unsure, asked=(given + lacking).clip(lower_bound=1))
+    kinds = ["dont_know", "refused_or_no_answer", "skipped_web", "invalid"]
+    numbers = [number for number, kind in enumerate(MISSING_KINDS) if kind in kinds]
+    unknown = list(MISSING_KINDS).index("dont_know")
+    given = wave.frame.select(given=pl.sum_horizontal(pl.col(c).is_not_null().cast(pl.Int32) for c in wave.traits))
+    counts = wave.kinds.select(
+        lacking=pl.sum_horizontal(pl.col(c).is_in(numbers).cast(pl.Int32) for c in wave.traits),
+        unsure=pl.sum_horizontal((pl.col(c) == unknown).cast(pl.Int32) for c in wave.traits),
+    ).with_columns(asked=(given["given"] + pl.col("lacking")).clip(lower_bound=1))
     shares = counts.select(share=pl.col("lacking") / pl.col("asked"), unsure=pl.col("unsure") / pl.col("asked"))
     broken = float(shares.select((pl.col("share") > BREAK_OFF).mean()).item())
     partial = float(shares.select(pl.col("share").is_between(0.2, BREAK_OFF).mean()).item())
@@ -577,7 +594,7 @@ def _polarity(wave: _Wave) -> CheckResult:
     """
     rules = [r for c, r in wave.rules.items() if c in wave.traits]
     pairs = polarity.known_pairs(rules)
-    values, country = polarity.scores(wave.frame, rules), wave.frame.get_column("country")
+    values, country = wave.places, wave.frame.get_column("country")
     judged, missed = polarity.judge_and_missed(values, country, pairs)
     contrary = [e for e in judged if e.contrary]
     scales = [r.column for r in rules if r.scores and wave.frame.get_column(r.column).n_unique() > 1]

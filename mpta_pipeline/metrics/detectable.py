@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from mpta_pipeline.core.power import MIN_CLUSTERS_TO_SPLIT, POCKET
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import POWER
-from mpta_pipeline.metrics.pockets.search import MIN_CLUSTERS_TO_SPLIT, detectable_in_errors
+from mpta_pipeline.metrics.pockets.search import detectable_in_errors
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.statistics.equivalence import minimal_detectable
 
-GAP, EFFECT, POCKET, ARM = "subgroup gap", "persona effect", "pocket", "arm effect"
+GAP, EFFECT, ARM = "subgroup gap", "persona effect", "arm effect"
 PEOPLE, QUESTIONS = (0.5, 1.0, 2.0, 4.0, 8.0), (1.0, 2.0, 4.0)
 """Multiples of people and of questions for which the report and `mpta power` say what they would buy."""
 POCKET_TESTS = 30  # slices that a search over a handful of traits usually tests

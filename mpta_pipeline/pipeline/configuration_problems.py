@@ -81,6 +81,12 @@ def _retest(deployment: Deployment) -> Iterator[MptaError]:
             variable="figures.retest",
             remedy="correct the path, which counts from the folder of study.yaml, or remove the key",
         )
+    elif table is not None:  # of another name, e.g. a survey's variable, nothing would be computed
+        named = metrics.read_retest(table)["column"]
+        known = sorted(set(deployment.crosswalk.concepts["column"].drop_nulls()))
+        for name in named:
+            if name not in known:
+                yield unknown_name("harmonized column", name, known, variable="column", file=table)
 
 
 def _timezone(deployment: Deployment) -> Iterator[MptaError]:

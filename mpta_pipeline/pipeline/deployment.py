@@ -20,7 +20,14 @@ from mpta_pipeline.core.configuration import config_dir
 from mpta_pipeline.core.errors import ConfigError, DamagedError, SurveyFileError
 from mpta_pipeline.core.hashing import content_hash, digest
 from mpta_pipeline.core.model_task import ModelTask
-from mpta_pipeline.core.multiverse import Configuration, Level, is_variant, model_levels, prompt_levels, variant_name
+from mpta_pipeline.core.multiverse import (
+    Configuration,
+    Level,
+    is_variant,
+    model_levels,
+    prompt_levels,
+    task_variant_name,
+)
 from mpta_pipeline.core.own_records import SetAside, keep
 from mpta_pipeline.core.provenance import read_record, read_table
 from mpta_pipeline.core.published_figures import FILE as PUBLISHED
@@ -158,7 +165,7 @@ class Deployment:
         models = {name: spec for name, spec in self.models.items() if not is_variant(name)}
         for task in multiverse.tasks or self.study.own_tasks:
             for levels in combinations:
-                asked = variant_name(task, prompt_levels(levels))
+                asked = task_variant_name(task, prompt_levels(levels))
                 chosen = levels.get("model")
                 for name, spec in models.items():
                     if chosen in (None, name):

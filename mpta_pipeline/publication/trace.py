@@ -309,6 +309,10 @@ def _prompt(con: duckdb.DuckDBPyConnection, identifier: str, behind: pl.DataFram
         sections.append(_sources(cells))
     if own.height:
         sections.append(TracedTable("The answer that counts, in the file", own))
+    if prompts.height == 1 and (before := _earlier_turns(con)).height:
+        sections.append(
+            TracedTable("Earlier in the conversation: what each model was shown, with its own answers", before)
+        )
     if prompts.height == 1:
         sections.append(_shown(_ask(con, "traits"), prompts.row(0, named=True)))
     sections.append(
@@ -323,6 +327,13 @@ def _prompt(con: duckdb.DuckDBPyConnection, identifier: str, behind: pl.DataFram
         else f"Answer shared by {prompts.height} prompts of equal text"
     )
     return Trace("response" if names_answer else "prompt", identifier, title, tuple(sections), cells)
+
+
+def _earlier_turns(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """The turns before the traced prompt; none if it is no turn, or if the scores are of an earlier version."""
+    if "conversation" not in con.sql("select * from scores limit 0").columns:
+        return pl.DataFrame()
+    return _ask(con, "earlier_turns")
 
 
 def _where_from(origins: pl.DataFrame) -> TracedTable:

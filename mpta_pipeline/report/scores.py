@@ -21,6 +21,7 @@ from mpta_pipeline.report.phrases import UNPARSED
 _TELLS_APART = ("condition", "treated")
 _CELL = ["model", "task", "survey"]
 _COUNTED = (*_CELL, "respondent_id", "item_id", "status", "unparsed_reason")
+_CONVERSED = [*_CELL, "condition"]
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,15 @@ class Counts:
         coverage: Per task and survey: people, questions and models, and their answers.
         about_groups: Per model, task and survey whose groups were asked about: groups, questions, replies, shares of
             their statuses, and reasons with counts.
+        conversations: Per model, task, survey and condition that was asked in conversations: their number, how many
+            were stopped, questions that were answered in each (mean) and in those that were stopped (median).
     """
 
     answers: int
     by_model: pl.DataFrame
     coverage: pl.DataFrame
     about_groups: pl.DataFrame
+    conversations: pl.DataFrame
 
 
 class Scores:
@@ -101,17 +105,18 @@ class Scores:
     @cached_property
     def counts(self) -> Counts:
         """What the report says about all scores, counted in one pass."""
-        answers, by_model = 0, [_by_model(SCORES.empty())]
+        answers, by_model, held = 0, [_by_model(SCORES.empty())], [_conversations(SCORES.empty())]
         asked: dict[str | None, list[pl.DataFrame]] = {}
         groups = [_Groups.of(SCORES.empty() if self._about_groups is None else self._about_groups)]
         for part in self._parts:
             of_part = []
             known = asked.setdefault(part.task, [])
-            for frame in _read(part, dict.fromkeys([*_COUNTED, *_TELLS_APART])):
+            for frame in _read(part, dict.fromkeys([*_COUNTED, *_TELLS_APART, "conversation"])):
                 people = of_people(of_control(frame))
                 answers += people.height
                 by_model.append(_by_model(people))
                 known.append(_asked(people))
+                held.append(_conversations(people))
                 if self._about_groups is None:
                     of_part.append(_Groups.of(of_groups(frame)))
             asked[part.task] = [_asked_by_all(known)] if known else []
@@ -121,6 +126,7 @@ class Scores:
             pl.concat(by_model).group_by("model").sum(),
             _coverage(_asked_by_all([_asked(SCORES.empty()), *(one for some in asked.values() for one in some)])),
             _Groups.together(groups).counted(),
+            _conversations_counted(pl.concat(held)),
         )
 
 
@@ -137,6 +143,27 @@ def _by_model(people: pl.DataFrame) -> pl.DataFrame:
         *((pl.col("unparsed_reason") == name).sum().alias(name) for name in UNPARSED),
     )  # fmt: skip
     return counts.with_columns(pl.exclude("model").cast(pl.Int64))
+
+
+def _conversations(people: pl.DataFrame) -> pl.DataFrame:
+    """Conversations by whether a failed request stopped them and by the questions that were answered.
+
+    A conversation is held with one person, whose answers come together.
+    """
+    failed = pl.col("status") == "error"
+    held = people.drop_nulls("conversation").group_by(*_CONVERSED, "conversation")
+    told = held.agg(failed.any().alias("stopped"), (~failed).sum().cast(pl.Int64).alias("questions"))
+    return told.group_by(*_CONVERSED, "stopped", "questions").agg(pl.len().cast(pl.Int64).alias("count"))
+
+
+def _conversations_counted(held: pl.DataFrame) -> pl.DataFrame:
+    n, questions = pl.col("count"), pl.col("questions")
+    return held.group_by(_CONVERSED).agg(
+        n.sum().alias("conversations"),
+        n.filter("stopped").sum().alias("stopped"),
+        ((questions * n).sum() / n.sum()).alias("questions"),
+        questions.repeat_by(n).filter("stopped").explode(empty_as_null=False).median().alias("after"),
+    )
 
 
 _ASKED = ["task", "survey"]

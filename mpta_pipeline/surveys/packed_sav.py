@@ -23,10 +23,11 @@ import polars as pl
 WORD = 8  # bytes of a cell, or of a part of a text
 NULL = -(2**15)  # stands for an empty cell in a column of small numbers
 ODD = NULL + 1  # stands for a number that is not small and whole, or is this one
-WINDOW = 2**21  # words that are looked at once
-LANE = 128  # words that are searched for blocks one after the other
+WINDOW = 2**20  # words that are looked at once
+STRETCH = 128  # words that are searched for blocks one after the other
 _LONGEST_STEP = 9  # words of a block with eight raw cells
 _MANY = 4  # if at most every fourth word is wanted, only these are decoded
+_MOST_WORDS = 2**24  # of a piece
 _AT_ONCE = 2**16  # words
 _TURNED_AT_ONCE = 64  # rows: few enough for the processor's cache
 _HEAD = 2**22  # bytes in which most dictionaries are
@@ -36,6 +37,7 @@ SYSMIS, HIGHEST, LOWEST = 0xFFEFFFFFFFFFFFFF, 0x7FEFFFFFFFFFFFFF, 0xFFEFFFFFFFFF
 _EACH_BYTE = np.uint64(0x0101010101010101)
 _SPACES, _BELOW_ZERO = 0x2020202020202020, 1 << 63
 _LONGEST_TEXT = 255  # longer ones are several variables
+_NARROW = np.iinfo(np.int8)
 _SMALL = np.full(256, NULL, dtype=np.int16)
 _SMALL[1:END] = np.arange(1, END) - BIAS
 
@@ -203,7 +205,7 @@ class Piece:
 def pieces(
     path: Path, names: Sequence[str], wanted: Sequence[str], text: set[str], *, offset: int, limit: int, size: int
 ) -> Iterator[Piece]:
-    """Yield rows of some variables, `size` rows at once; see `frames`."""
+    """Yield rows of some variables, `size` rows at once, or fewer if they have long texts; see `frames`."""
     if sys.byteorder != "little":
         raise UnusualError("this machine's numbers")
     with path.open("rb") as file:
@@ -213,6 +215,7 @@ def pieces(
             raise UnusualError("the variables are others")
         if offset + limit > layout.rows:
             raise UnusualError("fewer rows than wanted")
+        size = max(1, min(size, _MOST_WORDS // layout.words))
         number = {name: place for place, name in enumerate(names)}
         places = {name: layout.variables[number[name]] for name in wanted}
         file.seek(layout.start)
@@ -223,7 +226,7 @@ def pieces(
 def frames(
     path: Path, names: Sequence[str], wanted: Sequence[str], text: set[str], *, offset: int, limit: int, size: int
 ) -> Iterator[dict[str, pl.Series]]:
-    """Yield rows of some variables, `size` rows at once, as numbers (Int16 if all are small and whole) or text.
+    """Yield rows of some variables, `size` rows at once, as numbers (Int8 or Int16 if all are small and whole) or text.
 
     Args:
         path: The file.
@@ -356,32 +359,32 @@ def _stream(file: BinaryIO) -> Iterator[tuple[Bytes, Words]]:
 def _blocks(step: Bytes) -> tuple[npt.NDArray[np.bool_], int]:
     """Tell which words are blocks, if the first one is, and where the one after the last would be.
 
-    A block tells where the next one is, so they are found one after the other: in many lanes at once, of which each
+    A block tells where the next one is, so they are found one after the other: in many stretches at once, of which each
     but the first starts with a guess. A wrong guess steps from raw cell to raw cell and soon meets a block. Where the
-    lane before ends decides from which word on a lane is right.
+    stretch before ends decides from which word on a stretch is right.
 
     Args:
         step: Words from each word to the next block, if that word is one.
     """
-    lanes = len(step) // LANE
+    stretches = len(step) // STRETCH
     is_block = np.zeros(len(step) + _LONGEST_STEP, dtype=np.bool_)
-    exits = np.zeros(lanes, dtype=np.int64)
-    starts = np.arange(lanes, dtype=np.int64) * LANE
-    lane, at, end = np.arange(lanes), starts, starts + LANE
+    exits = np.zeros(stretches, dtype=np.int64)
+    starts = np.arange(stretches, dtype=np.int64) * STRETCH
+    stretch, at, end = np.arange(stretches), starts, starts + STRETCH
     while len(at):
         is_block[at] = True
         at = at + step[at]
         inside = at < end
         if not inside.all():
-            exits[lane[~inside]] = at[~inside]
-            lane, at, end = lane[inside], at[inside], end[inside]
+            exits[stretch[~inside]] = at[~inside]
+            stretch, at, end = stretch[inside], at[inside], end[inside]
     entries = np.concatenate([starts[:1], exits[:-1]])
-    merged = entries.copy()  # from here on, what a lane found by itself is right
+    merged = entries.copy()  # from here on, what a stretch found by itself is right
     walked: list[int] = []  # the blocks before that
     for wrong in np.flatnonzero(~is_block[entries]).tolist():
         number = wrong
-        while number < lanes and not is_block[place := int(entries[number])]:
-            stop = (number + 1) * LANE
+        while number < stretches and not is_block[place := int(entries[number])]:
+            stop = (number + 1) * STRETCH
             while place < stop and not is_block[place]:
                 walked.append(place)
                 place += int(step[place])
@@ -390,12 +393,12 @@ def _blocks(step: Bytes) -> tuple[npt.NDArray[np.bool_], int]:
                 break
             exits[number] = place
             number += 1
-            if number < lanes:
+            if number < stretches:
                 entries[number] = merged[number] = place
-    own = is_block[: lanes * LANE].reshape(lanes, LANE)
-    own &= np.arange(LANE) >= (merged - starts)[:, None]
+    own = is_block[: stretches * STRETCH].reshape(stretches, STRETCH)
+    own &= np.arange(STRETCH) >= (merged - starts)[:, None]
     is_block[walked] = True
-    place = int(exits[-1]) if lanes else 0
+    place = int(exits[-1]) if stretches else 0
     while place < len(step):
         is_block[place] = True
         place += int(step[place])
@@ -431,7 +434,10 @@ def _decoded(places: dict[str, Variable], codes: Bytes, raws: Words, *, utf8: bo
     by_column = np.empty(cells.shape[::-1], dtype=np.int16)
     for start in range(0, len(cells), _TURNED_AT_ONCE):
         by_column[:, start : start + _TURNED_AT_ONCE] = cells[start : start + _TURNED_AT_ONCE].T
-    lowest = by_column.min(axis=1).tolist()
+    has_empty = (by_column.min(axis=1) == NULL).tolist()
+    # Less one, an empty cell is the largest number: the least of these is that of the cells with a number.
+    narrow = ((by_column - np.int16(1)).min(axis=1) >= _NARROW.min - 1) & (by_column.max(axis=1) <= _NARROW.max)
+    is_narrow = narrow.tolist()
     columns: dict[str, pl.Series] = {}
     for name, variable in places.items():
         first_word = variable.first
@@ -444,9 +450,10 @@ def _decoded(places: dict[str, Variable], codes: Bytes, raws: Words, *, utf8: bo
             continue
         if has_blanks[first_word]:
             raise UnusualError("blanks in a number")
-        column = pl.Series(name, by_column[first_word])
-        if lowest[first_word] == NULL:
-            column = column.set(column == NULL, None)
+        given = by_column[first_word]
+        column = pl.Series(name, given.astype(np.int8) if is_narrow[first_word] else given)
+        if has_empty[first_word]:
+            column = column.set(pl.Series(given == NULL), None)
         if first_word in odd_cells:
             column = column.cast(pl.Float64).scatter(*odd_cells[first_word])
         columns[name] = column

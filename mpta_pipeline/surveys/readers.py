@@ -34,7 +34,7 @@ from mpta_pipeline.surveys.opening import OpenFile
 
 # pyreadstat makes one Python object per cell, about 50 bytes (measured); two child processes read in parallel.
 CHUNK_CELLS = 4_000_000
-DECODED_CELLS = 8_000_000  # of a part that is decoded here: about 20 bytes each, of three parts at once
+DECODED_CELLS = 4_000_000  # of a part that is decoded here; larger ones are slower: each array is mapped anew
 # Share of the parts that the first of two processes reads: the second must unpack the rows before its own in a .sav, at
 # about a third of the cost of reading them; in a .dta it skips them.
 _FIRST = {"sav": 0.58, "dta": 0.5}
@@ -183,6 +183,7 @@ def _decode_parts(info: FileInfo, folder: Path, names: Sequence[str], size: int)
     text = {v.name for v in info.variables if v.text}
     rows = {"offset": 0, "limit": info.rows, "size": size}
     written: list[Path] = []
+    start = 0
 
     def write(piece: packed_sav.Piece, target: Path) -> None:
         readstat.coded(piece.columns()).write_ipc(target)
@@ -191,7 +192,8 @@ def _decode_parts(info: FileInfo, folder: Path, names: Sequence[str], size: int)
         with ThreadPoolExecutor(2) as pool:
             waiting: deque[Future[None]] = deque()
             for piece in packed_sav.pieces(info.path, info.names, names, text, **rows):
-                written.append(folder / f"{len(written) * size}.arrow")
+                written.append(folder / f"{start}.arrow")
+                start += len(piece.codes)
                 waiting.append(pool.submit(write, piece, written[-1]))
                 if len(waiting) > 2:
                     waiting.popleft().result()

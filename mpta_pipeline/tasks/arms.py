@@ -94,8 +94,8 @@ def assigned(pairs: pl.DataFrame, draws: pl.DataFrame, config: TaskConfig, *, ta
     return pairs.join(own.with_columns(treated), on="respondent_id", how="left", maintain_order="left")
 
 
-def items_by_arm(items: pl.DataFrame, arms: Mapping[str, Arm]) -> list[tuple[str | None, pl.DataFrame]]:
-    """The items as each arm words them; the items themselves under None without arms.
+def items_by_arm(items: pl.DataFrame, arms: Mapping[str, Arm], task: str) -> list[tuple[str | None, pl.DataFrame]]:
+    """The items of a task as each arm words them; the items themselves under None without arms.
 
     Raises:
         TaskError: A field of the arms occurs in no item, so that the arms would not differ.
@@ -105,10 +105,12 @@ def items_by_arm(items: pl.DataFrame, arms: Mapping[str, Arm]) -> list[tuple[str
     texts = ["context", "question", "options"]
     for name in next(iter(arms.values())).fields:
         mark = "{{" + name + "}}"
-        if not any(mark in str(text) for column in texts for text in items[column].explode().drop_nulls()):
+        if items.height and not any(
+            mark in str(text) for column in texts for text in items[column].explode().drop_nulls()
+        ):
             raise TaskError(
                 "The arms of the experiment give a text to a field that no question has",
-                variable="arms.*.fields",
+                variable=f"tasks.{task}.arms.*.fields",
                 value=name,
                 remedy=f"write {mark} into the questions, or use `text`, which precedes each question",
             )

@@ -56,7 +56,10 @@ def build_items(
     files = locate(name, config, kind.file, base=base, cache_dir=cache_dir)
     gaps = Gaps() if gaps is None else gaps
     located = _with_option_files(config, kind, base)
-    items = kind.items(ItemRequest(located, crosswalk, respondents, files, study.seed, gaps))
+    try:
+        items = kind.items(ItemRequest(located, crosswalk, respondents, files, study.seed, gaps))
+    except TaskError as failure:
+        raise _of_task(failure, name, base) from None
     items = sound(items, gaps, files[0] if files else None)
     gaps.check(name, items.height)
     if items.is_empty():
@@ -74,6 +77,19 @@ def build_items(
         items = items.with_columns(place.alias("place")).sort("place", "hash").head(config.items)
     items = with_hidden_answers(name, config, items, crosswalk)
     return ITEMS.conform(items.select(list(ITEMS.schema)))
+
+
+def _of_task(failure: TaskError, task: str, base: Path | None) -> TaskError:
+    """The error about an option of a task, with the option's whole name in study.yaml."""
+    if not str(failure.variable or "").startswith("options"):
+        return failure
+    return type(failure)(
+        failure.problem,
+        remedy=failure.remedy,
+        file=failure.file if base is None else base / "study.yaml",
+        variable=f"tasks.{task}.{failure.variable}",
+        value=failure.value,
+    )
 
 
 def completed(items: pl.DataFrame, *, own_key: bool | pl.Expr, **names: str) -> pl.DataFrame:

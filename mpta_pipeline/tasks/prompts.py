@@ -168,7 +168,7 @@ def plan_prompts(
             about_groups = about_groups.with_columns(
                 pl.lit(config.control_arm).alias("arm"), pl.lit(False).alias("treated")
             )
-    by_arm = items_by_arm(items, config.arms)
+    by_arm = items_by_arm(items, config.arms, name)
     shown = _shown_by_arm(by_arm, config.orders, elicitation)
     if config.batch_items is not None:
         pairs = grouped(pairs, shown, size=config.batch_items, seed=study.seed)
@@ -308,8 +308,12 @@ class PromptPlan:
         asked = self.pairs["respondent_id"].unique()
         told = self._told().join(asked.to_frame(), on="respondent_id", how="semi")
         groups = self.about_groups
-        pairs, persons = _cut(self.pairs, len(names)), _cut(told, len(names))
-        about = None if groups is None else _cut(groups, len(names))
+        people = pl.concat(
+            [frame["respondent_id"].unique() for frame in (asked.to_frame(), groups) if frame is not None]
+        )
+        numbers = chunk_numbers(people, len(names))
+        pairs, persons = _cut(self.pairs, numbers, len(names)), _cut(told, numbers, len(names))
+        about = None if groups is None else _cut(groups, numbers, len(names))
         for number, name in enumerate(names):
             made_from = [part.digests[number] for part in (pairs, persons, about) if part is not None]
             yield name, partial(self._part, number, pairs, about), digest(shared, *made_from)
@@ -475,12 +479,11 @@ class _Cut:
         return self.frame[self.order[self.ends[number] : self.ends[number + 1]]]
 
 
-def _cut(frame: pl.DataFrame, n: int) -> _Cut:
-    numbers = frame.select("respondent_id").join(
-        chunk_numbers(frame["respondent_id"], n), on="respondent_id", how="left", maintain_order="left"
-    )
+def _cut(frame: pl.DataFrame, numbers: pl.DataFrame, n: int) -> _Cut:
+    """Divide rows into `n` chunks; `numbers` has that of each respondent (`chunk_numbers`)."""
+    found = frame.select("respondent_id").join(numbers, on="respondent_id", how="left", maintain_order="left")
     # 16 bits are sorted by counting.
-    chunk = numbers["chunk"].to_numpy().astype(np.uint16 if n <= 1 << 16 else np.int64)
+    chunk = found["chunk"].to_numpy().astype(np.uint16 if n <= 1 << 16 else np.int64)
     order = np.argsort(chunk, kind="stable")
     ends = np.searchsorted(chunk[order], np.arange(n + 1))
     # Sums modulo 2**64 do not depend on the order of rows, which need not be sorted for them.

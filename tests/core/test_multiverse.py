@@ -76,6 +76,13 @@ def test_levels_become_tasks_that_keep_all_other_choices():
     assert last.conditions == ("persona", "no_persona")
 
 
+@pytest.mark.parametrize("factors", [{"temperature": [0, 1]}, {"model": ["a", "b"]}, {"reasoning": ["off", "high"]}])
+def test_factors_that_change_no_prompt_leave_the_study_its_own_task(factors):
+    alone, made = study(factors={"style": ["json"]}), study(factors=factors)
+    assert made.own_tasks == alone.own_tasks
+    assert [name for name, config in made.tasks.items() if isinstance(config, TaskVariant)] == ["values~as_given"]
+
+
 def test_an_unknown_task_is_an_error():
     with pytest.raises(ConfigError, match="no such task"):
         study(factors={"style": ["prose"]}, tasks=["valeus"])

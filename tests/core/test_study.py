@@ -6,6 +6,7 @@ from mpta_pipeline.core.errors import ConfigError
 from mpta_pipeline.core.study import load_study
 
 GOOD = "name: s\ntasks:\n  t: {kind: bbq}\n"
+ARMS = "name: s\ntasks: {{t: {{kind: bbq, arms: {}}}}}\n"
 
 
 def load(tmp_path, text):
@@ -30,6 +31,15 @@ def test_defaults(tmp_path):
         ("name: s\ntasks: {'a|b': {kind: bbq}}\n", ["a|b"]),
         ("name: [", ["YAML", "line"]),
         ("", ["valid"]),
+        (GOOD + "styles: prose\n", ["styles", "a list is needed here", "write a list"]),
+        (GOOD + "panel: [3]\n", ["panel", "a mapping is needed here"]),
+        (GOOD + "multiverse: {factors: {styel: [prose]}}\n", ["multiverse.factors.styel", 'did you mean "style"']),
+        (GOOD + "multiverse: {factors: {traits: [all, belef]}}\n", ["factors.traits.1,", "'belef'", '"belief"']),
+        (GOOD + "multiverse: {tasks: [], factors: {style: [prose]}}\n", ["multiverse.tasks", "at least 1 are needed"]),
+        (GOOD + "multiverse: {factors: {style: [prose]}, figures: [{condition: group}]}\n", ["asks about none"]),
+        (ARMS.format('{a: {}, b: {text: " "}}'), ["tasks.t", "the text of arm b is empty"]),
+        (ARMS.format("{a: {}, b: {text: 3}}"), ["tasks.t.arms.b.text", "a text is needed here", "quotes"]),
+        (ARMS.format("{}, arm_design: every"), ["tasks.t", "leave arm_design out"]),
     ],
 )
 def test_a_slip_is_told_with_file_key_and_remedy(tmp_path, text, words):

@@ -5,7 +5,7 @@ import polars as pl
 
 from mpta_pipeline import metrics
 from mpta_pipeline.core.study import EstimateRules
-from mpta_pipeline.core.tables import ITEMS, SCORES
+from mpta_pipeline.core.tables import ARM_ANSWERS, ITEMS, SCORES
 
 RULES = EstimateRules(dimensions=("sex",), min_personas=30)
 
@@ -71,6 +71,41 @@ def planted(seed, n=240, effect=0.15, more_in_women=0.0):
             )  # fmt: skip
     items = items_of(*({"item_id": f"q{j}", "ordinal": True} for j in range(8)))
     return metrics.experiments(scored(rows), people(n), rules=RULES, items=items)
+
+
+def beside_own(seed, n=400, asked=1500, effect=0.15, share=1.0):
+    """Effects on a model that moves `share` times as far as people, who were in the arms themselves.
+
+    Returns:
+        EXPERIMENTS, and the row of people's effect over all questions.
+    """
+    rng = np.random.default_rng(1000 + seed)
+    hard, unit = rng.normal(0, 0.04, 8), rng.normal(0, 0.03, 60)
+
+    def answers(people, moves):
+        own = rng.normal(0, 0.05, people)
+        for i in range(people):
+            treated = bool(rng.integers(2))
+            for j in range(8):
+                place = np.clip(0.5 + own[i] + unit[i % 60] + hard[j] + treated * moves + rng.normal(0, 0.07), 0, 1)
+                yield {
+                    "respondent_id": f"r{i:04}", "item_id": f"q{j}", "scale_place": float(place),
+                    "arm": "treated" if treated else "plain", "treated": treated,
+                }  # fmt: skip
+
+    items = items_of(*({"item_id": f"q{j}", "ordinal": True} for j in range(8)))
+    persons = pl.DataFrame(
+        {"respondent_id": [f"r{i:04}" for i in range(asked)], "survey": "s", "sex": "x",
+         "psu": [str(i % 60) for i in range(asked)], "stratum": [str(i % 20) for i in range(asked)]}
+    )  # fmt: skip
+    facts = (pl.lit("t").alias("task"), pl.lit("s").alias("survey"), pl.lit(0).alias("answer_idx"))
+    given = pl.DataFrame(list(answers(asked, effect))).with_columns(*facts, pl.lit(None, pl.Float64).alias("weight"))
+    own = metrics.people_effects(
+        ARM_ANSWERS.conform(given.select(list(ARM_ANSWERS.schema))), items, persons, rules=EstimateRules(dimensions=())
+    )
+    rows = [row | {"pred_idx": 0} for row in answers(n, share * effect)]
+    made = metrics.experiments(scored(rows), persons, rules=EstimateRules(dimensions=()), items=items, people=own)
+    return made, own.filter(item_id="all").row(0, named=True)
 
 
 LEVELS = {"price": ["low", "mid", "high"], "color": ["red", "blue"], "size": ["small", "large"]}

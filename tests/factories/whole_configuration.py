@@ -116,7 +116,7 @@ FILES = {
     "rivers.csv": "first,second,longer\nRhine,Danube,2\nNile,Thames,1\nElbe,Oder,1\n",
     "published.yaml": "title: A study\ncitation: Doe 2026\naddress: a paper\nfigures:\n  - {name: Right, of: a model, "
     "value: 0.5, source: Table 1, ours: {task: value_alignment, metric: accuracy, condition: persona}}\n",
-    "retest.csv": "column,retest\nabany,0.9\n",
+    "retest.csv": "column,retest\nabortion_rape_gss,0.9\nowns_pet,0.8\n",
     "own.yaml": "blocks: [{name: b, questions: [{id: q, question: 'A {{vehicle}}?', options: [a, b]}]}]\n",
     "myths.csv": "Type,Category,Question,Best Answer,Best Incorrect Answer\n"
     + "".join(f"Adversarial,Myths,Is it so with {n}?,No,Yes\n" for n in range(4)),

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from scipy import stats
 
+from mpta_pipeline.core.power import why_more_finds_less
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.metrics import detectable as d
 from tests.factories import simulated_study
@@ -52,6 +53,21 @@ def test_more_people_and_questions_find_smaller_differences(found):
 def test_a_pocket_takes_more_than_a_gap_of_the_same_group(found):
     wide = found.filter(pl.col("what") != d.EFFECT).pivot("what", index=["dimensions", "subgroup"], values="detectable")
     assert (wide[d.POCKET] > wide[d.GAP]).all()
+
+
+def test_more_questions_find_less_only_where_the_search_begins_to_halve_them(world):
+    """From 8 batteries on, pockets are confirmed on other questions, too: 4 batteries find a smaller one than 8 do."""
+    for clusters, says in ((4, True), (8, False), (1, True)):
+        names = (pl.col("item_id").rank("dense") % clusters).cast(pl.String)
+        prompts = world.prompts.with_columns(names.alias("cluster_id"))
+        rows = d.grid(prompts, world.groups, rules=RULES, people=(1, 2), questions=(1, 2, 4))
+        table = d.power_table(rows).filter(people=1)
+        now, then = (table.filter(what=d.POCKET, questions=q)["detectable"].fill_null(9).median() for q in (1, 2))
+        assert (then > now) is says
+        told = why_more_finds_less(table)
+        assert [line.split(",")[0] for line in told] == {
+            4: ["From 8 batteries of questions on"], 8: [], 1: ["With one battery of questions"],
+        }[clusters]  # fmt: skip
 
 
 def test_two_batteries_can_show_nothing_and_one_speaks_of_itself(world):

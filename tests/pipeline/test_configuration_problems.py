@@ -49,6 +49,14 @@ def test_a_name_that_leads_nowhere_is_named_with_what_was_meant(world, path, val
     assert meant in str(problem)
 
 
+def test_a_retest_table_about_a_variable_of_the_survey_is_told_the_columns_that_there_are(world):
+    """The table counts by harmonized columns; others were passed over without a word."""
+    (world.config / "retest.csv").write_text("column,retest\nabortion_poor_gss,0.9\nabany,0.8\n")
+    world.study(set_in(STUDY, "figures.retest", "retest.csv"))
+    (problem,) = configuration_problems(Deployment.from_env())
+    assert all(word in str(problem) for word in ("harmonized column", "abany", "retest.csv"))
+
+
 def test_a_sound_configuration_has_no_problem_and_several_are_all_named(world):
     assert configuration_problems(Deployment.from_env()) == []
     world.study(set_in(set_in(STUDY, "panel.strata", ["sexx"]), "traits.columns", ["agee"]))

@@ -23,7 +23,10 @@ from tests.plain_run import bring_up_to_date
 TASKS = {
     "framed": {
         "kind": "value_alignment", "items_per_persona": 2, "orders": "scale",
-        "arms": {"plain": {}, "crime": {"text": "Crime rose last year."}},
+        "arms": {
+            "plain": {"people": {"where": {"sex": ["male"]}}},
+            "crime": {"text": "Crime rose last year.", "people": {"where": {"sex": ["female"]}}},
+        },
     },
     "own": {
         "kind": "questionnaire", "path": "own.qsf",
@@ -61,6 +64,7 @@ def test_a_study_with_experiments_is_asked_estimated_and_shown(study):
     bring_up_to_date()
     plan = json.loads(run("plan", "--json"))
     arms = {row["arm"]: row["personas"] for row in plan["by_arm"]}
+    assert all(row["people"] > 10 for row in plan["by_arm"]), "men and women, as if they had been assigned"
     assert set(arms) == {"plain", "crime"} and sum(arms.values()) == 20 and abs(arms["plain"] - arms["crime"]) <= 2
     told = [message for task, message in items_left_out(Deployment.from_env()) if task == "own"]  # plan and doctor
     assert "The questionnaire has text entry (TE) (1): left out: open" in told
@@ -76,12 +80,24 @@ def test_a_study_with_experiments_is_asked_estimated_and_shown(study):
             "select distinct n_personas from subgroup_metrics where task = 'framed' and metric = 'parse_rate' "
             "and dimensions = 'all'"
         ).fetchall()
+        beside = warehouse.sql(
+            "select e.people_estimate - p.estimate, e.beyond_people - (e.estimate - e.people_estimate), people_verdict "
+            "from experiments e join people_effects p using (survey, level, outcome, item_id, answer, dimensions, "
+            "subgroup, weighted) where e.task = 'framed' and dimensions = 'all'"
+        ).fetchall()
     assert set(effects) == {"arm", "amce", "marginal_mean"} and treated > 0
+    assert all(row[:2] == pytest.approx((0, 0)) for row in beside) and any(row[2] for row in beside)
     assert {row[0] for row in own} == {"god", "fast", "trains_2", "nps", "party", "routed"}
     assert all(row[0] == pytest.approx(1) for row in answers)
     assert max(row[0] for row in n) <= arms["plain"], "other estimates are about the control"
     page = (study.data / "report.html").read_text(encoding="utf-8")
-    for text in ("“crime” against “plain”: an effect on", "Marginal mean", "What the models answered to 6 questions"):
+    for text in (
+        "Beside people's own effects",
+        "can be compared with those on the survey",
+        "“crime” against “plain”: an effect on",
+        "Marginal mean",
+        "What the models answered to 6 questions",
+    ):
         assert text in page
     assert not plan["total"]["requests"]
 
@@ -103,6 +119,7 @@ def test_one_who_withdraws_changes_nobody_elses_arm(study):
     """Arms drawn anew would be new requests of most of the stratum, paid for, and other figures."""
     # All questions: with `items_per_persona`, a few others take over those of the one who left.
     framed = {name: value for name, value in TASKS["framed"].items() if name != "items_per_persona"} | {"items": 3}
+    framed["arms"] = {"plain": {}, "crime": {"text": "Crime rose last year."}}
     settings = STUDY | {"conditions": ["persona"], "panel": {"size": 20, "strata": ["sex"]}}
     study.study(settings | {"tasks": {"framed": framed}})
     deployment = Deployment.from_env()

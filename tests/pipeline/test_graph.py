@@ -213,9 +213,8 @@ def test_a_table_made_beside_another_counts_in_its_version(deployment):
 
     def fewer(inputs):
         output = original(inputs)
-        return Output(
-            output.frame, output.notes, companions={**output.companions, "gold": output.companions["gold"].head(3)}
-        )
+        gold = output.companions["gold"].head(3)
+        return Output(output.frame, output.notes, companions={**output.companions, "gold": gold})
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(STEPS, "items", fewer)

@@ -92,12 +92,16 @@ def test_a_study_is_asked_in_all_configurations_once_and_shown(world, server, fi
 
 
 def test_a_model_at_another_temperature_is_asked_the_multiverse_alone(world, server, finished):
-    deployment, _ = study(world, style=["prose"], temperature=[0.0, 0.7])
+    """No factor changes a prompt: the study's own task would have become the configuration's, and none been asked."""
+    before = stacked(Deployment.from_env(), "subgroup_metrics")
+    deployment, _ = study(world, temperature=[0.0, 0.7])
+    assert stacked(deployment, "subgroup_metrics").equals(before), "the study's own figures stay as they are"
+    assert read(deployment, "configurations", "")["configuration"].to_list() == ["temperature-0", "temperature-0.7"]
     hot = "loopback~temperature-0.7"
     assert list(deployment.models) == ["loopback", hot]
     assert deployment.models[hot].parameters == {"temperature": 0.7}
     assert read(deployment, "responses", f"{hot}|{TASK}").is_empty()
-    assert read(deployment, "responses", f"{hot}|{TASK}~style-prose").height > 0
+    assert read(deployment, "responses", f"{hot}|{TASK}~as_given").height > 0
     assert read(deployment, "models", "")["model"].to_list() == ["loopback", hot]
     new = read(deployment, "configurations", "").select(pl.col("new_requests").sum()).item()
     assert server.by_model["loopback"] == finished.by_model["loopback"] + new

@@ -95,7 +95,8 @@ def test_an_item_file_is_downloaded_into_the_data_folder_and_a_closed_network_sa
 @pytest.mark.usefixtures("finished")
 def test_a_task_without_questions_is_set_aside_and_the_others_go_on(world):
     """No wave has the concept: `mpta run` ended with an error, and the report did not say that the task is missing."""
-    nothing = {"kind": "value_alignment", "options": {"columns": ["happiness"]}}
+    arms = {"old": {"fields": {"what": "a"}}, "new": {"fields": {"what": "b"}}}
+    nothing = {"kind": "value_alignment", "options": {"columns": ["happiness"]}, "arms": arms, "control": "old"}
     world.study(STUDY | {"tasks": STUDY["tasks"] | {"nothing": nothing}})
     deployment, made = bring_up_to_date()
     assert "scores|loopback|nothing" in made and "report" in made

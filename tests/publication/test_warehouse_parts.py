@@ -114,3 +114,19 @@ def test_a_file_that_cannot_be_trusted_is_not_reused(layout, monkeypatch, tmp_pa
     assert not warehouse_parts.begin(layout, copy), "its bytes are not those that were written"
     layout.warehouse.unlink()
     assert not warehouse_parts.begin(layout, copy)
+
+
+def test_a_file_that_is_changed_keeps_the_bytes_of_what_was_dropped(tmp_path):
+    """Why a withdrawal builds the published file anew: no statement of DuckDB wipes the blocks of dropped rows."""
+    path = tmp_path / "kept.duckdb"
+    with duckdb.connect(str(path)) as con:
+        con.execute("pragma force_compression = 'uncompressed'")  # compressed text could not be searched for
+        for part in ("theirs", "other"):
+            con.execute(f"create table {part} as select '{part}_' || (7919 * range) as person from range(30_000)")
+    assert b"theirs_7919" in path.read_bytes()
+    with duckdb.connect(str(path)) as con:
+        con.execute("drop table theirs")
+        con.execute("create table again as select 'again_' || (7919 * range) as person from range(20_000)")
+        con.execute("checkpoint; vacuum; force checkpoint")
+        assert con.execute("select count(*) from duckdb_tables()").fetchone() == (2,)
+    assert b"theirs_" in path.read_bytes()

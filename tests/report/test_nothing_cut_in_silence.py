@@ -36,3 +36,22 @@ def test_a_task_that_could_find_nothing_is_named():
     page = _page([_power("strong", 0.2), _power("weak", 1.4)])
     assert "Even a difference of 100 points would not be found for: weak" in page
     assert "more are in the warehouse" not in page
+
+
+def test_where_no_task_could_find_anything_the_section_says_why():
+    more = _power("weak", 0.3) | {"people": 4.0}
+    page = _page([_power("weak", 0.3) | {"detectable": None}, more, _power("hopeless", 1.4)])
+    assert "No task of this study would find even a difference of 100 points." in page
+    assert (
+        "weak · gss (9 people, 9 batteries; with 4 times the people, a subgroup gap of 30.0 points would be found)"
+        in page
+    )
+    assert "hopeless · gss (9 people, 9 batteries)" in page
+    assert "computed from its panel and questions" in page and "would not be found for:" not in page
+
+
+def test_more_questions_that_find_less_are_explained():
+    rows = [_power("t", 0.4) | {"what": "pocket", "questions": q, "n_clusters": n, "detectable": d}
+            for q, n, d in ((1.0, 4, 0.672), (2.0, 8, 0.716))]  # fmt: skip
+    assert "From 8 batteries of questions on, a pocket must be confirmed on other questions" in _page(rows)
+    assert "From 8 batteries" not in _page([rows[0], rows[1] | {"detectable": 0.5}])

@@ -42,7 +42,9 @@ def with_groups(scores: pl.DataFrame) -> pl.DataFrame:
         pl.lit("unparsed").alias("status"),
         pl.Series("unparsed_reason", ["cut_off", "empty", "cut_off"] * 10),
     )
-    return pl.concat([scores, about, asked.with_columns(pl.lit(True).alias("treated"))])
+    scores = pl.concat([scores, about, asked.with_columns(pl.lit(True).alias("treated"))])
+    held = pl.format("{}-{}", "respondent_id", "condition")
+    return scores.with_columns(pl.when(pl.col("model") == planted.BETA).then(held).alias("conversation"))
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,7 @@ def test_the_report_by_parts_is_the_report_of_all_scores_and_responses(told, n):
     assert gathered.shown.height < 20  # texts of the chosen prompts alone
     now = page(frames | {"responses": gathered.shown}, scores=cut, failures=gathered.failures, first=first)
     assert now == whole
-    assert "about described groups" in now.lower() and "HTTP 501" in now
+    assert "about described groups" in now.lower() and "HTTP 501" in now and "asked one after the other" in now
 
 
 def groups_of(scores: pl.DataFrame) -> pl.DataFrame:
@@ -100,7 +102,7 @@ def test_requests_that_prompts_of_several_parts_share_count_once(told):
 def test_scores_without_columns_that_came_later_are_read(told):
     """An earlier version stored no reasons, no arms and nobody's condescension."""
     frames, scores = told
-    later = ["treated", "arm", "unparsed_reason", "condescending"]
+    later = ["treated", "arm", "unparsed_reason", "condescending", "conversation"]
     old = scores.filter(pl.col("condition") != "group").drop(later, strict=False)
     assert page(frames, scores=in_parts(old, 3)) == page(frames, scores=report.Scores.of(old))
 

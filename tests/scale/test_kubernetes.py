@@ -6,6 +6,7 @@ indexed job the stand-in starts such a command for each index by itself, and sta
 """
 
 import json
+import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from subprocess import Popen
@@ -30,6 +31,7 @@ class _Api(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body["metadata"]["creationTimestamp"] = f"2026-01-01T00:00:{len(self.server.submitted):02}Z"
         self.server.submitted.append((self.path, body))
         if body["spec"].get("completionMode") == "Indexed":
             self.server.start_pods(body)
@@ -154,26 +156,31 @@ def test_a_models_answers_are_made_by_a_kubernetes_job(one_machine, deployment, 
     assert answers.items() <= partitions(one_machine().data).items()
 
 
-@pytest.mark.parametrize("killed", [(), (1,)], ids=["all pods", "a pod that never starts"])
-def test_an_indexed_job_makes_the_chunks_of_a_large_step(deployment, postgres, api, killed):
+def test_an_indexed_job_makes_the_chunks_of_a_large_step(deployment, postgres, api):
     alone = deployment("alone").in_chunks(12)
-    alone.run("run", "--tasks", "value_alignment", "--until", "prompts")
+    command = ("run", "--tasks", "value_alignment", "--until", "prompts")
+    alone.run(*command)
     world = deployment("cut").use("kubernetes", MPTA_POSTGRES_URL=postgres, MPTA_IMAGE=IMAGE).in_chunks(12)
     without_queue(world.config)
-    api.environment, api.killed = world.environment | world.further, killed
-    output = world.run(
-        *("run", "--tasks", "value_alignment", "--until", "prompts"), MPTA_CLUSTER="kubernetes", MPTA_PARTS="3"
+    shutil.copytree(alone.data, world.data, dirs_exist_ok=True)
+    api.environment = world.environment | world.further
+    for api.killed in ((), (1,)):  # all pods, and all but one that never starts
+        shutil.rmtree(world.data / "tables" / "prompts")
+        output = world.run(*command, MPTA_CLUSTER="kubernetes", MPTA_PARTS="3")
+        _, job = api.submitted[-1]
+        spec, [container] = job["spec"], job["spec"]["template"]["spec"]["containers"]
+        assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 3, 3)
+        assert spec["template"]["spec"]["restartPolicy"] == "Never" and spec["ttlSecondsAfterFinished"] == 3600
+        assert (container["image"], container["resources"]["requests"]["memory"]) == (IMAGE, "2Gi")
+        assert container["args"][:2] == ["sh", "-c"] and len(job["metadata"]["name"]) <= 63
+        assert "prompts [value_alignment]: 3 jobs on Kubernetes make" in output
+        assert f"the jobs {'left' if api.killed else 'made all'}" in output
+        assert ("BackoffLimitExceeded" in output) == bool(api.killed)
+        assert partitions(world.data) == partitions(alone.data)
+    names = [job["metadata"]["name"] for _, job in api.submitted]
+    assert len(set(names)) == 2 and names[0][:-7] == names[1][:-7], (
+        "the same work, and a job that ended is not waited for"
     )
-    [(_, job)] = api.submitted
-    spec, [container] = job["spec"], job["spec"]["template"]["spec"]["containers"]
-    assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 3, 3)
-    assert spec["template"]["spec"]["restartPolicy"] == "Never" and spec["ttlSecondsAfterFinished"] == 3600
-    assert (container["image"], container["resources"]["requests"]["memory"]) == (IMAGE, "2Gi")
-    assert container["args"][:2] == ["sh", "-c"] and len(job["metadata"]["name"]) <= 63
-    assert "prompts [value_alignment]: 3 jobs on Kubernetes make" in output
-    assert f"the jobs {'left' if killed else 'made all'}" in output
-    assert ("BackoffLimitExceeded" in output) == bool(killed)
-    assert partitions(world.data) == partitions(alone.data)
 
 
 def test_a_run_inside_a_pod_reaches_the_cluster_as_pods_do(monkeypatch):

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 
 from mpta_pipeline import metrics
-from tests.factories.experiments import RULES, WORTH, choices, people, planted
+from tests.factories.experiments import RULES, WORTH, beside_own, choices, people, planted
 
 LEVEL = RULES.level
 BANNED = {("color", "blue"), ("price", "high")}
@@ -52,6 +52,19 @@ def main(seeds: int) -> None:
             count(f"an effect of the size, which has none{name}", rows["large"]["q_value"] <= LEVEL)
             groups = made.filter(effect="amce", dimensions="sex")
             count(f"a group differs in an AMCE where none does{name}", (groups["difference_q"].min() or 1) <= LEVEL)
+        # Beside people's own effects: the model moves as people do, half as far, not at all, or the other way.
+        for share, word in ((1.0, "reproduces"), (0.5, "understates"), (0.0, "understates"), (-1.0, "reverses")):
+            made, of_people = beside_own(seed, share=share)
+            row = made.filter(item_id="all", dimensions="all").row(0, named=True)
+            truth = 0.15 * (share - 1)
+            count(
+                f"model − people ({share:g} of people's effect): its interval holds the truth",
+                row["beyond_people_low"] <= truth <= row["beyond_people_high"],
+            )
+            count("people's effect: its interval holds .15", of_people["ci_low"] <= 0.15 <= of_people["ci_high"])
+            right = {word, "cannot_tell"}
+            count(f"model moves {share:g} times as far: {word}", row["people_verdict"] == word)
+            count(f"model moves {share:g} times as far: a wrong verdict", row["people_verdict"] not in right)
     for what, times in found.items():
         print(f"{what:66s} {times} of {of[what]}")
     print(f"{time.perf_counter() - start:.0f} s, {seeds} seeds", file=sys.stderr)

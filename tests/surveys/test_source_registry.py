@@ -51,7 +51,7 @@ def test_a_wrong_configuration_names_its_key(tmp_path, text, message):
         ("missing: nowhere", "missing convention that does not exist.*nowhere"),
         ("waves: {}", "either constant or variable"),
         ("recognize: {requires: [a], labels: {a: '('}}", "not a regular expression"),
-        ("weight: wtssall", "Extra inputs"),
+        ("weight: wtssall", "there is no such key"),
         ("year: [b]\nyear: [c]", "the key year occurs twice"),
         ("codebook: y", "named after its codebook.*name the file y.yaml"),
         ("title: [", "not YAML: line"),

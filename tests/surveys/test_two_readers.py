@@ -164,12 +164,12 @@ def test_an_ordinary_sav_is_decoded_without_readstat(how, tmp_path):
     }
     pyreadstat.write_sav(_frame().with_columns(**{k: pl.Series(v * (N // 4)) for k, v in more.items()}), path, **how)
     info = _described(path)
-    for window, lane in ((packed_sav.WINDOW, packed_sav.LANE), (50, 16), (packed_sav.WINDOW, 16)):
+    for window, stretch in ((packed_sav.WINDOW, packed_sav.STRETCH), (50, 16), (packed_sav.WINDOW, 16)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(packed_sav, "WINDOW", window)
-            patch.setattr(packed_sav, "LANE", lane)
+            patch.setattr(packed_sav, "STRETCH", stretch)
             for size in (7, N + 1):
-                folder = tmp_path / f"{window}-{lane}-{size}"
+                folder = tmp_path / f"{window}-{stretch}-{size}"
                 folder.mkdir()
                 by_object = _read(readers._read_in_turns, info, folder / "turns", size)
                 assert _same_decoded(info, by_object, folder / "decoded", size)
@@ -177,7 +177,7 @@ def test_an_ordinary_sav_is_decoded_without_readstat(how, tmp_path):
     assert [column["id"].to_list() for column in columns] == [[41, 42, 43, 44, 45]]
 
 
-def test_blocks_are_found_in_lanes_as_one_after_the_other():
+def test_blocks_are_found_in_stretches_as_one_after_the_other():
     """Words of any kind, among them long runs in which no guess ever meets a block."""
     rng = np.random.default_rng(5)
     for length in (0, 3, 127, 128, 129, 1000, 5000):

@@ -135,6 +135,8 @@ def test_own_keys_make_one_conversation_per_codebook(tmp_path):
     ("was", "now", "says"),
     [
         ("show_if: {often: [Sometimes, daily]}", "show_if: {often: [weekly]}", "does not offer"),
+        ("show_if: {often: [Sometimes, daily]}", "show_if: {often: []}", "does not offer"),
+        ("show_if: {often: [Sometimes, daily]}", "show_if: {work: [yes]}", "may come after it"),
         ("show_if: {often: [Sometimes, daily]}", "show_if: {v1: [agree]}", "may come after it"),
         ('"Two."', '"Two, {{v1}}."', "may come after it"),
         ('"Fast."', '"Fast, {{work}}."', None),

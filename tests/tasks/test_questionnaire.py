@@ -138,6 +138,10 @@ def test_an_option_beside_a_scale_is_no_point_of_it_whatever_its_text(tmp_path):
         ("id: cheap", "id: fast", "same id"),
         ("low: never", "low: [", "line 4"),
         ("battery: trains", "id: trains", "a battery has battery, stem and statements"),
+        ("battery: trains", "battery: god", "has the id of a battery"),
+        ("options: [red, blue]", "options: red or blue", "a list is needed here"),
+        ("first: 1, last: 10", "first: 1, last: 1000000000", "2 to 26 options"),
+        ("scale: ten", "scale: {first: 3, last: 3}", "blocks.0.questions.1.scale"),
     ],
 )
 def test_a_broken_file_is_refused_with_a_remedy(file, before, after, names):
@@ -205,6 +209,31 @@ def test_an_unknown_dimension_of_a_condition_is_refused(file):
     file.write_text(YAML.replace("show_if: {sex: female}", "show_if: {seks: female}"))
     with pytest.raises(TaskError, match=r"figures\.dimensions"):
         asked(file, questions="unmatched")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "names"),
+    [
+        ("show_if: {sex: female}", "show_if: {sex: females}", 'did you mean "female"'),
+        ("show_if: {fast: [agree, neither]}", "show_if: {fast: [agre]}", 'did you mean "agree"'),
+        ('show_if: {god: "yes"}', 'show_if: {god: "yess"}', 'did you mean "yes"'),
+        ('show_if: {god: "yes"}', 'show_if: {believer: "often"}', "name an earlier question"),
+        ("show_if: {sex: female}", "show_if: {sex: []}", "its values are female, male"),
+    ],
+)
+def test_a_condition_that_can_never_hold_is_refused(file, before, after, names):
+    """A mistyped value asked nobody, without a word."""
+    file.write_text(YAML.replace(before, after))
+    with pytest.raises(TaskError, match="can never hold") as raised:
+        built(file, questions="unmatched")
+    assert names in str(raised.value)
+
+
+def test_statements_with_different_options_do_not_share_a_list(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("id,question,options,battery,stem\na,A?,x|y,bat,S\nb,B?,x|z,bat,S\n")
+    items, _ = built(path, asked="battery")
+    assert items["line"].null_count() == 2 and items["question"].to_list() == ["S\nA?", "S\nB?"]
 
 
 def test_columns_options_and_values_are_checked(file):

@@ -208,6 +208,14 @@ def _add_by_arm(result: Result, deployment: Deployment, prompted: Sequence[str])
     title = "Requests per model, by arm; the control of a task comes first"
     title += "; people: the survey's own, who were in the arm themselves" if own else ""
     result.table("by_arm", rows, title=title, shown=shown)
+    for task in experiments:
+        asked = {row["arm"] for row in rows if row["task"] == task}
+        if missing := [arm for arm in deployment.study.tasks[task].arms if arm not in asked]:
+            result.warning(
+                f"no persona is in the arm {', '.join(missing)}: enlarge the panel (panel.size), or ask each persona "
+                "in every arm (arm_design: every)",
+                subject=task,
+            )
 
 
 def _people_by_arm(deployment: Deployment, tasks: Sequence[str]) -> dict[tuple[str, str], int]:
@@ -447,6 +455,7 @@ def _add_detectable(result: Result, deployment: Deployment, prompted: Sequence[s
     import polars as pl
 
     from mpta_pipeline.cli.labels import names_of
+    from mpta_pipeline.core.power import POCKET
     from mpta_pipeline.metrics import detectable
     from mpta_pipeline.pipeline.stored import read, reduced
 
@@ -477,7 +486,7 @@ def _add_detectable(result: Result, deployment: Deployment, prompted: Sequence[s
             others = f"other subgroups: {100 * gap['smallest']:.0f} to {100 * min(gap['largest'], 1):.0f}"
             wanted = f"{group} that is {_points(gap)} worse than everyone else ({others})"
             said.append(wanted if gap["detectable"] <= 1 else f"no gap of {group}, however large")
-        if (pocket := points.get(detectable.POCKET)) and pocket["detectable"] <= 1:
+        if (pocket := points.get(POCKET)) and pocket["detectable"] <= 1:
             said.append(f"a hidden pocket of {pocket['n_personas']} people that is {_points(pocket)} worse")
         if effect := points.get(detectable.EFFECT):
             said.append(

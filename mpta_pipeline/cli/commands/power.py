@@ -46,6 +46,7 @@ def power(
 
     from mpta_pipeline.cli.labels import names_of
     from mpta_pipeline.core.multiverse import VARIANT
+    from mpta_pipeline.core.power import why_more_finds_less
     from mpta_pipeline.metrics import detectable
     from mpta_pipeline.pipeline.deployment import Deployment
     from mpta_pipeline.pipeline.stored import read, stacked
@@ -88,6 +89,8 @@ def power(
         f"persons differ by {100 * person_sd:g} points (standard deviation), gaps by {100 * question_sd:g} between "
         "questions. Of several subgroups, the one in the middle is shown; `--json` has all."
     )
+    for why in why_more_finds_less(table):
+        result.info(why)
     return result
 
 

@@ -76,7 +76,8 @@ def harmonize(raw: RawWave, crosswalk: Crosswalk) -> pl.DataFrame:
     contents = [recode.column + CONTENT for recode, _ in tables]
     own = [c for c in identity.columns if c.startswith(COUNTRY + "__")]
     frame = pl.DataFrame([*identity.drop(own), *columns, *identity.select(own)])
-    frame = frame.with_columns(hash_rows(frame, ["weight", *contents], key="revision").alias("revision"))
+    revision = hash_rows(frame, ["weight", *contents], key="revision", long=True)
+    frame = frame.with_columns(revision.alias("revision"))
     return RESPONDENTS.conform(frame.drop(contents))
 
 

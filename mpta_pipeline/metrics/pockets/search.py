@@ -15,6 +15,7 @@ from mpta_pipeline.core.arms import of_control
 from mpta_pipeline.core.described_groups import of_people
 from mpta_pipeline.core.estimate_ids import pocket_ids
 from mpta_pipeline.core.hashing import hash_uniform
+from mpta_pipeline.core.power import MIN_CLUSTERS_TO_SPLIT
 from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import POCKETS
 from mpta_pipeline.metrics.estimators.means import reference_values
@@ -32,8 +33,6 @@ DEPTH = 3
 CANDIDATES = 20
 # A slice is tested if it is this many errors below everyone else, and below the rest of each parent.
 ENTRY = 1.645
-# With fewer item clusters than this, half of them are too few for an error. Then only personas are split.
-MIN_CLUSTERS_TO_SPLIT = 8
 EXAMPLES = 3
 # Outcomes searched, with their ranges.
 RANGES = {"score": (0.0, 1.0), "score_net_of_item_mode": (-1.0, 1.0), "persona_effect": (-1.0, 1.0)}

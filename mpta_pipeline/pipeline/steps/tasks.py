@@ -44,7 +44,8 @@ def items(inputs: Inputs) -> Output:
         )
     except tasks.NoItemsError as nothing:
         notes = {"respondents_answers": 0, NO_ITEMS: str(nothing), **gaps.notes()}
-        return Output(tables.ITEMS.empty(), notes, companions={"gold": tables.GOLD.empty()})
+        none = {"gold": tables.GOLD.empty(), "arm_answers": tables.ARM_ANSWERS.empty()}
+        return Output(tables.ITEMS.empty(), notes, companions=none)
     gold = tasks.build_gold(
         task, config, frame, crosswalk=inputs.crosswalk, respondents=respondents, base=inputs.config_folder
     )

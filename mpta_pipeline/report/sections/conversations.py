@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import polars as pl
-
 from mpta_pipeline.report import phrases
 from mpta_pipeline.report.context import Report
 from mpta_pipeline.report.rows import ALL, Estimate
@@ -30,12 +28,14 @@ TEMPLATE = """\
   <tbody>
   {% for r in rows %}
   <tr><th scope="row">{{ labels.model(r.model) }}</th><td>{{ labels.task(r.task) }} · {{ labels.survey(r.survey) }}</td><td>{{ words.condition(r.condition) }}</td><td class="n">{{ words.count(r.conversations) }}</td>
-    <td class="n">{{ words.count(r.stopped) }}{% if r.stopped %} <span class="sub">after {{ r.after }} questions (median)</span>{% endif %}</td><td class="n">{{ "%.1f" | format(r.questions) }}</td>
+    <td class="n">{{ words.count(r.stopped) }}{% if r.stopped %} <span class="sub">after {{ r.after }} answers (median)</span>{% endif %}</td><td class="n">{{ "%.1f" | format(r.questions) }}</td>
     <td class="ci">{{ effect(r.effects.get("carry_over")) }}</td><td class="ci">{{ effect(r.effects.get("turn_shift")) }}</td><td>{% for e in r.effects.values() %}{{ id(e) }} {% endfor %}</td></tr>
   {% endfor %}
   </tbody>
 </table>
 </div>
+{% for line in unfinished %}<p>{{ line }}</p>
+{% endfor %}
 {% if not measured %}<p>No order effect is shown: fewer than three ordinal questions have a random order. <code>randomize: [questions]</code> in the task's options puts the
   questions of each block in an order of their own for each person.</p>{% endif %}
 """
@@ -43,23 +43,10 @@ TEMPLATE = """\
 
 def data(report: Report) -> Mapping[str, Any] | None:
     """One row per model, task, survey and condition that was asked in conversations; None if there are none."""
-    scores = report.frames["scores"]
-    if "conversation" not in scores.columns or scores["conversation"].null_count() == scores.height:
+    held = report.scores.counts.conversations
+    if held.is_empty():
         return None
     key = ["model", "task", "survey", "condition"]
-    failed = pl.col("status") == "error"
-    held = (
-        scores.drop_nulls("conversation")
-        .group_by(*key, "conversation")
-        .agg(failed.any().alias("stopped"), (~failed).sum().alias("questions"))
-        .group_by(key)
-        .agg(
-            pl.len().alias("conversations"),
-            pl.col("stopped").sum(),
-            pl.col("questions").mean().alias("questions"),
-            pl.col("questions").filter("stopped").median().alias("after"),
-        )
-    )
     effects: dict[tuple[str, ...], dict[str, Estimate]] = {}
     for row in report.estimates:
         if row.metric in EFFECTS and row.dimensions == ALL:
@@ -72,7 +59,21 @@ def data(report: Report) -> Mapping[str, Any] | None:
     rows.sort(key=lambda row: [rank.get(row[name], len(rank)) for name, rank in zip(key, ranks, strict=True)])
     lead = [row for row in rows if row["condition"] == (report.conditions[0] if report.conditions else "")]
     said = [line for row in lead for line in _sentences(row, report)]
-    return {"rows": rows, "said": said, "measured": bool(effects)}
+    return {"rows": rows, "said": said, "measured": bool(effects), "unfinished": _unfinished(report)}
+
+
+def _unfinished(report: Report) -> list[str]:
+    """What the conversations of each model and task did not reach."""
+    lines = []
+    for key, notes in sorted(report.records.get("responses", {}).items()):
+        model, _, task = key.rpartition("|")
+        if left := int(notes.get("not_reached", 0)):
+            who = f"{report.labels.model(model)}, {report.labels.task(task)}"
+            lines.append(
+                f"{who}: up to {phrases.count(left)} questions were not reached, because one before them has no response. "
+                "`mpta run` goes on where a run stopped; with `--retry-errors`, also after requests that failed."
+            )
+    return lines
 
 
 def _sentences(row: Mapping[str, Any], report: Report) -> list[str]:

@@ -148,6 +148,8 @@ def _cell(
     )
     amce = {(row["factor"], row["level"]): row for row in everyone if row["effect"] == "amce"}
     means = [row for row in everyone if row["effect"] == "marginal_mean"]
+    if config is not None:
+        means = _in_order(means, config.options.get("attributes"))
     groups = sorted(
         (row for row in rows if row["dimensions"] != ALL and row["effect"] != "marginal_mean"),
         key=lambda row: (row["difference_q"] is None, row["difference_q"] or 0.0, row["difference_p"] or 0.0),
@@ -166,7 +168,7 @@ def _cell(
         "levels": [(row, amce.get((row["factor"], row["level"]))) for row in means],
         "rated": any(row["outcome"] == "place" for row in means),
         "groups": groups,
-        "said": [*_said(arms, report), *(_sentence(row, report) for row in amce.values())],
+        "said": [*_said(arms, report), *_said_of_levels(list(amce.values()), report)],
         "people": people,
         "people_groups": [row for row in beside if row["dimensions"] != ALL],
         "told": _counted(people, report, task=task, survey=survey) if people else "",
@@ -224,6 +226,32 @@ def _said(arms: list[dict[str, Any]], report: Report) -> list[str]:
         said.append(
             one if len(singles) == 1 else f"None of the {len(singles)} effects on single questions is confirmed."
         )
+    return said
+
+
+def _in_order(means: list[dict[str, Any]], attributes: Any) -> list[dict[str, Any]]:
+    """The levels as the study lists them, the one that others are compared with first."""
+    named = {str(name): [str(level) for level in levels] for name, levels in dict(attributes or {}).items()}
+
+    def place(row: dict[str, Any]) -> tuple[int, int]:
+        levels = named.get(row["factor"], [])
+        first = list(named).index(row["factor"]) if row["factor"] in named else len(named)
+        return first, levels.index(row["level"]) if row["level"] in levels else len(levels)
+
+    return sorted(means, key=place)
+
+
+def _said_of_levels(amce: list[dict[str, Any]], report: Report) -> list[str]:
+    """The confirmed effects of levels in words, and how many others there are."""
+    confirmed = [row for row in amce if row["q_value"] is not None and row["q_value"] <= report.level]
+    said = [_sentence(row, report) for row in confirmed]
+    if rest := len(amce) - len(confirmed):
+        if not confirmed:
+            said.append(
+                "No effect of a level is confirmed." if rest > 1 else "The effect of the level is not confirmed."
+            )
+        else:
+            said.append(f"{rest} other effect{' of a level is' if rest == 1 else 's of levels are'} not confirmed.")
     return said
 
 

@@ -339,7 +339,7 @@ def rival_sentence(report: Report, r: Rivalry) -> str:
     decided = [v for v in (BETTER, NO_BETTER, WORSE) if r.count(v)]
     if not r.groups or not decided:
         if r.everyone is None or r.everyone.verdict == UNDECIDED:
-            return f"{panel} cannot be compared with {about}: too few people or questions"
+            return f"{panel} cannot be compared with {about}: there are too few people or questions, or all questions are of one battery"
         return f"{panel} is {r.everyone.verdict} than {about}"
     n = len(r.groups)
     if len(decided) == 1 and r.count(decided[0]) == n:

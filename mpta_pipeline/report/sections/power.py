@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import polars as pl
 from markupsafe import Markup
 
+from mpta_pipeline.core.power import why_more_finds_less
 from mpta_pipeline.report import phrases
 from mpta_pipeline.report.context import Report
 from mpta_pipeline.report.section import Section
@@ -16,6 +18,9 @@ from mpta_pipeline.report.section import Section
 TEMPLATE = """\
 <p>The smallest differences that this design finds with 80 % power, computed from its panel and questions, not from any answer. It assumes that 60 % of the answers are right, 50 % without a persona; <code>mpta power</code> takes other assumptions.
   More people help until the questions set the limit, and the other way round.</p>
+{% if why_none %}<p>{{ why_none }}</p>
+<ul class="lookedfor">{% for line in nothing %}<li>{{ line }}</li>
+{% endfor %}</ul>{% endif %}
 {% for c in curves %}
 <figure class="chart" data-title="{{ c.title }}">
 <figcaption><strong>{{ c.title }}</strong>
@@ -37,7 +42,9 @@ TEMPLATE = """\
 </details>
 </figure>
 {% endfor %}
-{% if nothing %}<p>Even a difference of 100 points would not be found for: {{ nothing|join("; ") }}.</p>{% endif %}
+{% if nothing and not why_none %}<p>Even a difference of 100 points would not be found for: {{ nothing|join("; ") }}.</p>{% endif %}
+{% for line in why %}<p>{{ line }}</p>
+{% endfor %}
 {% if more %}<p>The curves of {{ more }} more are in the warehouse, table <code>power</code>.</p>{% endif %}
 """
 
@@ -59,7 +66,7 @@ class Curves:
 
 
 def data(report: Report) -> Mapping[str, Any] | None:
-    """Curves per task and survey; None if the table was not given or nothing can be found."""
+    """Curves per task and survey, or why nothing can be found; None if the table was not given."""
     frame = report.frames["power"]
     if frame.is_empty():
         return None
@@ -69,10 +76,52 @@ def data(report: Report) -> Mapping[str, Any] | None:
         if any(row["detectable"] is not None and row["detectable"] <= 1 for row in part):
             made.append(_curves(report, task, survey, part))
         else:
-            nothing.append(_where(report, task, survey))
-    if not made:
-        return None
-    return {"curves": made[:SHOWN], "points": points, "nothing": nothing, "more": max(len(made) - SHOWN, 0)}
+            nothing.append(_nothing(_where(report, task, survey), frame.filter(task=task, survey=survey)))
+    return {
+        "curves": made[:SHOWN],
+        "points": points,
+        "nothing": nothing,
+        "why_none": "" if made else _NONE,
+        "more": max(len(made) - SHOWN, 0),
+        "why": why_more_finds_less(frame) if made else [],
+    }
+
+
+_NONE = (
+    "No task of this study would find even a difference of 100 points. An error needs several people and several "
+    "batteries of questions, or one battery alone: its degrees of freedom are those of the fewer. Differences that the "
+    "other sections do not confirm are therefore no sign that there are none."
+)
+
+
+def _nothing(where: str, power: pl.DataFrame) -> str:
+    """A task without a difference that could be found, with its size and what would change that."""
+    whole = power.filter(people=1, questions=1).sort("n_personas", descending=True).row(0, named=True)
+    people, batteries = phrases.count(whole["n_personas"]), whole["n_clusters"]
+    size = f"{people} {'person' if whole['n_personas'] == 1 else 'people'}, {batteries} batter{'y' if batteries == 1 else 'ies'}"
+    could = power.filter(pl.col("detectable") <= 1, pl.col("people") >= 1).with_columns(
+        (pl.col("people") * pl.col("questions")).alias("cost")
+    )
+    if could.is_empty():
+        return f"{where} ({size})"
+    first = could.sort("cost", "people", "detectable").row(0, named=True)
+    more = [
+        f"{first[name]:g} times the {what}"
+        for name, what in (("people", "people"), ("questions", "questions"))
+        if first[name] != 1
+    ]
+    found = f"{_A[first['what']]} of {points(first['detectable'])} points"
+    if not more:
+        return f"{where} ({size}; at best, {found} would be found)"
+    return f"{where} ({size}; with {' and '.join(more)}, {found} would be found)"
+
+
+_A = {
+    "subgroup gap": "a subgroup gap",
+    "persona effect": "a persona effect",
+    "pocket": "a pocket",
+    "arm effect": "an arm effect",
+}
 
 
 def _where(report: Report, task: str, survey: str) -> str:
@@ -102,11 +151,13 @@ def _curves(report: Report, task: str, survey: str, rows: Sequence[dict[str, Any
         group = report.labels.subgroup(now["dimensions"], now["subgroup"])
         of = "" if group == "everyone" else f" of {group} ({phrases.count(now['n_personas'])} people)"
         more = "; ".join(
-            f"{points(by[key]['detectable'])} with {name}"
+            f"{_told(by[key]['detectable'])} with {name}"
             for key, name in (((4.0, 1.0), "four times the people"), ((1.0, 4.0), "four times the questions"))
             if key in by
         )
-        said.append(f"{phrases.opening(what)}{of}: {points(now['detectable'])} points; {more}.")
+        first = _told(now["detectable"])
+        unit = "" if first == _NOT_FOUND else f" point{'' if first == '1.0' else 's'}"
+        said.append(f"{phrases.opening(what)}{of}: {first}{unit}; {more}.")
     shown = [row for row in rows if row["detectable"] is not None and row["detectable"] <= 1]
     return Curves(
         f"Smallest differences found, in points: {where}",
@@ -114,6 +165,14 @@ def _curves(report: Report, task: str, survey: str, rows: Sequence[dict[str, Any
         _drawn(shown),
         [(row, report.labels.subgroup(row["dimensions"], row["subgroup"])) for row in rows],
     )
+
+
+_NOT_FOUND = "none is found"
+
+
+def _told(value: float | None) -> str:
+    """A difference in points for a sentence."""
+    return _NOT_FOUND if points(value) == phrases.NOTHING else points(value)
 
 
 def points(value: float | None) -> str:

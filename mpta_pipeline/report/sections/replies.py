@@ -228,6 +228,9 @@ def _why(notes: Mapping[str, Any]) -> str:
     if notes.get("errors"):
         reasons = f" ({notes['error_reasons']})" if notes.get("error_reasons") else ""
         parts.append(f"{phrases.count(int(notes['errors']))} requests failed{reasons}")
+    if notes.get("not_reached"):
+        n = phrases.count(int(notes["not_reached"]))
+        parts.append(f"up to {n} questions of conversations were not reached, because one before them has no response")
     if notes.get("withheld"):
         because = f": {notes['withheld_because']}" if notes.get("withheld_because") else ""
         parts.append(f"{phrases.count(int(notes['withheld']))} prompts wait{because}".rstrip("."))

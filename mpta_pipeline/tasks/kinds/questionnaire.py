@@ -17,6 +17,7 @@ from mpta_pipeline.core.tables.tasks import EARLIER, PLACE
 from mpta_pipeline.core.unknown_names import closest
 from mpta_pipeline.harmonize import with_option
 from mpta_pipeline.personas import answers, column_facts
+from mpta_pipeline.personas.dimensions import VALUES
 from mpta_pipeline.tasks.item_files import ItemFile, version
 from mpta_pipeline.tasks.option_meanings import plain, values_by_text
 from mpta_pipeline.tasks.option_orders import layouts
@@ -123,9 +124,14 @@ def _asked_by(request: ItemRequest) -> str:
 
 
 def _numbered(items: pl.DataFrame) -> pl.DataFrame:
-    """Number the statements of each battery, per codebook; a battery of one statement is asked as a question."""
+    """Number the statements of each battery, per codebook.
+
+    A battery of one statement is asked as a question, and so is each statement if their options differ, as between two
+    poles.
+    """
     battery = ["cluster_id", "codebook"]
-    several = pl.col("stem").is_not_null() & (pl.len().over(battery) > 1)
+    alike = pl.col("options").list.join("\x1f").n_unique().over(battery) == 1
+    several = pl.col("stem").is_not_null() & (pl.len().over(battery) > 1) & alike
     return items.with_columns(
         pl.when(several).then(pl.int_range(1, pl.len() + 1).over(battery)).cast(pl.Int64).alias("line"),
         pl.when(several).then("stem").alias("stem"),
@@ -150,7 +156,17 @@ def _instrument(request: ItemRequest, asked: str) -> Instrument:
             remedy="set the task's path to the file",
         )
     path = request.files[0]
-    fields: dict[str, str | None] = {name: str(text) for name, text in _mapping(request, "fields").items()}
+    fields: dict[str, str | None] = {}
+    for name, text in _mapping(request, "fields").items():
+        if not isinstance(text, (str, int, float)):
+            raise TaskError(
+                f"The text of the piped field {name} is no text",
+                file=path,
+                variable=f"options.fields.{name}",
+                value=str(text),
+                remedy=f'write one text: fields: {{{name}: "…"}}',
+            )
+        fields[name] = str(text)
     fields |= {name: None for arm in request.config.arms.values() for name in arm.fields}
     instrument = read_instrument(path, fields)
     if asked == CONVERSATION:
@@ -259,6 +275,8 @@ def _routed(
     for question in questions:
         kept = []
         for condition in question.conditions:
+            if condition.options is None:  # conditions on own answers are checked with the order (`in_order`)
+                _check_condition(condition, question, by_id, request)
             other = by_id.get(condition.name)
             if other is None or other.id in own_ids:
                 kept.append(condition)
@@ -272,6 +290,38 @@ def _routed(
         for other, names in unknown.items()
     ]
     return tuple(made)
+
+
+def _check_condition(
+    condition: Condition, question: Question, by_id: Mapping[str, Question], request: ItemRequest
+) -> None:
+    """Check that a condition can hold: a mistyped value would let nobody be asked, without a word.
+
+    Raises:
+        TaskError: A value is no option of the question, or no value of the dimension, that the condition names.
+    """
+    other = by_id.get(condition.name)
+    if other is None:
+        facts = column_facts(request.crosswalk).filter(pl.col("scale") != "numeric")
+        named = facts.filter((pl.col("column") == condition.name) | (pl.col("concept") == condition.name))
+        options = request.crosswalk.options.join(named.select("codebook", "column"), on=["codebook", "column"])
+        known = {*options["value"], *(value for name, value in VALUES if name == condition.name)}
+    else:
+        known = {*other.options, *(other.values or ())}
+        if other.column is not None:
+            known |= {*request.crosswalk.options.filter(pl.col("column").str.starts_with(str(other.column)))["value"]}
+    wrong = [value for value in condition.values if known and value not in known]
+    if question.id == condition.name or wrong or not condition.values:
+        near = closest(wrong[0], known) if wrong else None
+        raise TaskError(
+            f"The condition of question {question.id} can never hold",
+            file=request.files[0],
+            variable=f"show_if.{condition.name}",
+            value=wrong[0] if wrong else ", ".join(condition.values),
+            remedy="name an earlier question"
+            if question.id == condition.name
+            else (f'did you mean "{near}"? ' if near else "") + f"its values are {', '.join(sorted(known)[:20])}",
+        )
 
 
 def _on_column(condition: Condition, other: Question, request: ItemRequest) -> Condition:

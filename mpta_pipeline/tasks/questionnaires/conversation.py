@@ -120,7 +120,7 @@ def _resolved(question: Question, placed: Mapping[str, Question], own_ids: Set[s
 def _numbers(condition: Condition, other: Question, question: Question, path: Path) -> tuple[int, ...]:
     known = {plain(text): i for i, text in enumerate(other.options)}
     known |= {plain(value): i for i, value in enumerate(other.values or ())}
-    for value in condition.values:
+    for value in condition.values or ("",):
         if plain(value) not in known:
             near = closest(value, other.options)
             raise TaskError(

@@ -54,7 +54,9 @@ def read_csv_file(path: Path, fields: Mapping[str, str | None]) -> Instrument:
     except (*UNREADABLE, UnicodeDecodeError) as failure:
         problem = str(failure).splitlines()[0]
         raise TaskError(
-            f"The questionnaire cannot be read: {problem}", file=path, remedy="save it as CSV in UTF-8"
+            f"The questionnaire cannot be read: {problem}",
+            file=path,
+            remedy="save it as CSV in UTF-8, with quotes around texts that hold the separator",
         ) from None
     # Spreadsheets leave empty columns to the right of the others, and empty rows below.
     unnamed = [name for name in frame.columns if not name.strip() or name.startswith("_duplicated_")]

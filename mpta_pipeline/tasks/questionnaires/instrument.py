@@ -173,7 +173,11 @@ def with_fields(questions: Iterable[Question], fields: Mapping[str, str | None],
         texts = {name: _filled(getattr(question, name), fields) for name in ("text", "stem", "introduction")}
         options = tuple(_filled(option, fields) or "" for option in question.options)
         beside = tuple(_filled(option, fields) or "" for option in question.beside)
-        made = replace(question, **texts, options=options, beside=beside)  # type: ignore[arg-type]
+        conditions = tuple(
+            replace(one, values=tuple(_filled(value, fields) or "" for value in one.values))
+            for one in question.conditions
+        )
+        made = replace(question, **texts, options=options, beside=beside, conditions=conditions)  # type: ignore[arg-type]
         if missing := [name for name in fields_of(made.texts()) if name not in fields]:
             notes.add(f"piped text {', '.join(missing)} without a value in `fields`", LEFT_OUT, question.id)
         else:

@@ -489,7 +489,9 @@ class _Reader:
         chosen = [options.get(choice) for choice in choices]
         if not all(isinstance(one, dict) for one in chosen):
             return None
-        return tuple(plain(one["Display"])[0].replace("\n", " ") for one in chosen if one is not None)
+        return tuple(
+            with_named_fields(plain(one["Display"])[0]).replace("\n", " ") for one in chosen if one is not None
+        )
 
 
 def _not_asked(payload: Mapping[str, Any]) -> str | None:

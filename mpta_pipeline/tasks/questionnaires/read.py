@@ -47,6 +47,7 @@ def read_instrument(path: Path, fields: Mapping[str, str | None]) -> Instrument:
             value=again[0],
             remedy="give each question an id of its own",
         )
+    _check_batteries(made, path)
     if not made.questions:
         listed = "; ".join(note.text() for note in made.notes) or "it is empty"
         raise TaskError(
@@ -55,3 +56,27 @@ def read_instrument(path: Path, fields: Mapping[str, str | None]) -> Instrument:
             remedy="questions need one answer out of 2 to 26 options",
         )
     return made
+
+
+def _check_batteries(made: Instrument, path: Path) -> None:
+    """Check that a battery's name is nothing else's.
+
+    Raises:
+        TaskError: Two batteries have one name, or a question has the name of a battery.
+    """
+    stems: dict[str, str | None] = {}
+    names = {question.id for question in made.questions}
+    for question in made.questions:
+        if question.battery is None:
+            continue
+        shared = stems.setdefault(question.battery, question.stem) == question.stem
+        if not shared or question.battery in names:
+            raise TaskError(
+                "A question of the questionnaire has the id of a battery"
+                if shared
+                else "Two batteries of the questionnaire have the same id: their stems differ",
+                file=path,
+                variable="battery",
+                value=question.battery,
+                remedy="give each battery and question an id of its own",
+            )
