@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from threading import Lock
 
 import numpy as np
 import polars as pl
@@ -26,14 +27,16 @@ from mpta_pipeline.metrics.estimators.means import (
     of_group,
     values_of_pairs,
 )
-from mpta_pipeline.metrics.estimators.nonlinear import nonlinear_estimates, weighted_features
+from mpta_pipeline.metrics.estimators.nonlinear import item_estimates, joined, nonlinear_estimates, weighted_features
 from mpta_pipeline.metrics.metric import METRICS, Metric, applicable_to
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.answers import Answers, gather
+from mpta_pipeline.metrics.samples.compact import CompactFrame
 from mpta_pipeline.metrics.samples.published_polls import polls_of
 from mpta_pipeline.metrics.samples.survey_answers import REFERENCE, Block, View, blocks, cut_rows, group_guesses
 from mpta_pipeline.metrics.statistics import equivalence, multiplicity
-from mpta_pipeline.metrics.statistics.arrays import Features, Floats
+from mpta_pipeline.metrics.statistics.arrays import MANY_ROWS, Features, Floats, ItemFeatures
+from mpta_pipeline.metrics.statistics.clustered import Together
 
 # Each thread holds the totals of its dimension, so that more threads would cost more memory than they save time.
 MOST_THREADS = 4
@@ -189,7 +192,7 @@ def _side_by_side(
     means_only: bool,
     watch: Watch | None,
 ) -> Iterator[pl.DataFrame]:
-    """Compute the estimates of all blocks. Dimensions run in threads while the next metric is prepared.
+    """Compute the estimates of all blocks. Metrics that are means run in threads, then dimensions do.
 
     The array sums release Python's lock, so that two threads take little more than half the time of one. Matrix
     products run single-threaded, because their threads would only wait for each other.
@@ -213,18 +216,20 @@ def _side_by_side(
                 )
 
 
-def _references(block: Block, chosen: Mapping[str, Metric]) -> dict[str, Floats]:
+def _references(block: Block, chosen: Mapping[str, Metric]) -> CompactFrame:
     """No-persona value of each person and item (`Block.pair`), per metric that is paired with it."""
     without = block.condition(REFERENCE)
     if not without.any():
-        return {}
-    frame, pair, n = block.frame.filter(pl.Series(without)), block.pair[without], int(block.pair.max(initial=0)) + 1
-    found = {}
+        return CompactFrame({}, 0)
+    frame, pair, n = block.frame.rows(without), block.pair[without], int(block.pair.max(initial=0)) + 1
+    found = CompactFrame({}, n)
     for name, metric in chosen.items():
         if metric.value is not None and metric.paired:
             values = evaluate(frame, metric, baselines=False)
-            found[name] = values_of_pairs(values.x, values.count, pair, n)
-    return {name: values for name, values in found.items() if np.isfinite(values).any()}
+            of_pairs = values_of_pairs(values.x, values.count, pair, n)
+            if np.isfinite(of_pairs).any():
+                found = found.with_columns(pl.Series(name, of_pairs).fill_nan(None))
+    return found
 
 
 def _condition_estimates(
@@ -234,14 +239,11 @@ def _condition_estimates(
     dimensions: tuple[str, ...],
     *,
     chosen: Mapping[str, Metric],
-    references: Mapping[str, Floats],
+    references: CompactFrame,
     means_only: bool,
     watch: Watch | None,
 ) -> Iterator[pl.DataFrame]:
-    """Compute the estimates of one condition: metrics that are means one after another, then all others.
-
-    The arrays of at most two metrics are in memory at a time.
-    """
+    """Compute the estimates of one condition: metrics that are means, then all others."""
     pair = block.pair[block.condition(condition)]
     here = block.of(condition)
     cuts = (cut_rows(here.frame, dimension) for dimension in dimensions)
@@ -249,44 +251,67 @@ def _condition_estimates(
     parts: list[dict[str, pl.DataFrame]] = [{} for _ in views]
     remarks: dict[str, str] = {}
     guesses = [_Guesses(view) for view in views]
+    together = Together([view.slices for view in views])
     accuracy: Prepared | None = None
-    begun: tuple[str, list[Future[pl.DataFrame | None]]] | None = None
 
-    def finish() -> None:
-        if begun is not None:
-            for into, one in zip(parts, begun[1], strict=True):
-                if (part := one.result()) is not None:
-                    into[begun[0]] = part
+    def means_of(name: str) -> tuple[Prepared | None, list[pl.DataFrame | None]] | None:
+        values = evaluate(here.frame, chosen[name])
+        if not np.isfinite(values.x).any():
+            return None
+        reference = None
+        if name in references.columns and condition != REFERENCE:
+            reference = references.get_column(name).fill_null(np.nan).to_numpy()[pair]
+        prepared = Prepared(here, values, reference, together)
+        if watch is not None:
+            watch(condition, prepared, reference)
+        prepared.released()
+        made = [_mean_of_view(view, prepared, guess) for view, guess in zip(views, guesses, strict=True)]
+        return prepared if name == "accuracy" else None, made
 
     for name, metric in chosen.items():
         if metric.remark is not None and (said := metric.remark(here.frame)) is not None:
             remarks[name] = said
-        if metric.value is None or not np.isfinite((values := evaluate(here.frame, metric)).x).any():
+    means = [name for name, metric in chosen.items() if metric.value is not None]
+    for name, made in zip(means, pool.map(means_of, means), strict=True):
+        if made is None:
             continue
-        reference = references[name][pair] if name in references and condition != REFERENCE else None
-        prepared = Prepared(here, values, reference)
-        if watch is not None:
-            watch(condition, prepared, reference)
-        if name == "accuracy":
-            accuracy = prepared
-        finish()
-        begun = (
-            name,
-            [pool.submit(_mean_of_view, view, prepared, guess) for view, guess in zip(views, guesses, strict=True)],
-        )
-    features = {
-        name: made
-        for name, m in chosen.items()
-        if m.features is not None and (made := weighted_features(here, m.features)) is not None
-    }
-    finish()
-    del guesses
+        accuracy = accuracy or made[0]
+        for into, of_view in zip(parts, made[1], strict=True):
+            if of_view is not None:
+                into[name] = of_view
+    guesses.clear()
     if means_only:
         yield from (_labelled(view, part, remarks) for view, part in zip(views, parts, strict=True) if part)
         return
-    others = [pool.submit(lambda view: dict(_other_estimates(view, accuracy, features)), view) for view in views]
+    for begun in _of_features(pool, here, views, chosen):
+        for into, one in zip(parts, begun, strict=True):
+            into.update(one.result())
+    others = [pool.submit(lambda view: dict(_other_estimates(view, accuracy)), view) for view in views]
     for view, part, other in zip(views, parts, others, strict=True):
         yield _labelled(view, part | other.result(), remarks)
+
+
+def _of_features(
+    pool: ThreadPoolExecutor, block: Block, views: list[View], chosen: Mapping[str, Metric]
+) -> Iterator[list[Future[dict[str, pl.DataFrame]]]]:
+    """Compute the estimates of metrics that are functions of totals. The features of few of them are in memory."""
+    of_items: dict[str, ItemFeatures] = {}
+    for name, metric in chosen.items():
+        if metric.features is None or (features := weighted_features(block, metric.features)) is None:
+            continue
+        if isinstance(features, ItemFeatures):
+            of_items[name] = features
+        else:
+            yield [pool.submit(_of_totals, view, name, features) for view in views]
+    together = joined(of_items)
+    of_items.clear()
+    for names, joint in together:
+        yield [pool.submit(lambda *args: dict(item_estimates(*args)), view, names, joint) for view in views]
+
+
+def _of_totals(view: View, name: str, features: Features) -> dict[str, pl.DataFrame]:
+    made = nonlinear_estimates(view, METRICS[name], features)
+    return {} if made is None else {name: made}
 
 
 class _Guesses:
@@ -294,13 +319,16 @@ class _Guesses:
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._made: pl.DataFrame | None = None
+        self._made: pl.DataFrame | CompactFrame | None = None
+        self._lock = Lock()
 
     def of(self, metric: Metric) -> dict[str, Floats]:
         """Baseline → value of each row."""
         wanted = {name: e for name, e in metric.baselines.items() if of_group(e)}
-        if wanted and self._made is None:
-            self._made = group_guesses(self._view.block, self._view.cut.dimension)
+        with self._lock:
+            if wanted and self._made is None:
+                made = group_guesses(self._view.block, self._view.cut.dimension)
+                self._made = CompactFrame.of(made) if made.height > MANY_ROWS else made
         return {
             name: self._made.select(e.cast(pl.Float64)).to_series().fill_null(np.nan).to_numpy()
             for name, e in wanted.items()
@@ -312,13 +340,8 @@ def _mean_of_view(view: View, prepared: Prepared, guesses: _Guesses) -> pl.DataF
     return mean_estimates(view, prepared, guesses.of(prepared.values.metric))
 
 
-def _other_estimates(
-    view: View, accuracy: Prepared | None, features: Mapping[str, Features]
-) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Compute the estimates of metrics that are not means, for one condition and one dimension."""
-    for name, matrix in features.items():
-        if (part := nonlinear_estimates(view, METRICS[name], matrix)) is not None:
-            yield name, part
+def _other_estimates(view: View, accuracy: Prepared | None) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Compute the estimates that compare answers with people's, for one condition and one dimension."""
     if accuracy is not None:
         yield from distance_estimates(view).items()
         yield from spread_estimates(view).items()
@@ -415,7 +438,7 @@ def _corrected(estimates: pl.DataFrame, rules: EstimateRules) -> pl.DataFrame:
     )
 
 
-def _releases(units: pl.DataFrame, releases: pl.DataFrame | None) -> pl.DataFrame:
+def _releases(units: pl.DataFrame | CompactFrame, releases: pl.DataFrame | None) -> pl.DataFrame:
     """Collect the releases of the waves behind each survey's estimates."""
     used = units.select("survey", "wave").unique()
     known = pl.DataFrame(schema={"wave": pl.String, "release_id": pl.String}) if releases is None else releases

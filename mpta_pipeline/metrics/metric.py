@@ -15,6 +15,7 @@ from typing import Literal
 import polars as pl
 
 from mpta_pipeline.metrics.samples.balancing import Units
+from mpta_pipeline.metrics.samples.compact import CompactFrame
 from mpta_pipeline.metrics.statistics.arrays import Features, Floats
 
 Direction = Literal["higher", "lower", "zero", "none"]
@@ -78,7 +79,7 @@ class Metric:
     computed_by: str = "means"
     keyless: bool = False
     label: str = ""
-    remark: Callable[[pl.DataFrame], str | None] | None = None
+    remark: Callable[[CompactFrame], str | None] | None = None
 
     @property
     def title(self) -> str:

@@ -14,7 +14,7 @@ from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import MODEL_COMPARISON
 from mpta_pipeline.metrics.metric import METRICS, applicable_to
 from mpta_pipeline.metrics.samples import groups as g
-from mpta_pipeline.metrics.samples.balancing import UNIT_KEY, balance
+from mpta_pipeline.metrics.samples.balancing import UNIT_KEY, Units, balance
 from mpta_pipeline.metrics.statistics import equivalence, multiplicity
 from mpta_pipeline.metrics.statistics.arrays import Floats, dense
 from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
@@ -57,7 +57,7 @@ def compare_models(
                 continue
             if part.get_column("gold_idx").null_count():
                 keyless.add(task)
-            units.setdefault(str(task), {}).setdefault(str(model), []).append(_compared(balance(part).frame))
+            units.setdefault(str(task), {}).setdefault(str(model), []).append(_compared(balance(part)))
     parts: list[pl.DataFrame] = []
     for task in sorted(units):
         chosen = [name for name in COMPARED if name in applicable_to(keyed=task not in keyless)]
@@ -69,9 +69,9 @@ def compare_models(
     return MODEL_COMPARISON.conform(_tied(_corrected(table), rules).select(list(MODEL_COMPARISON.schema)))
 
 
-def _compared(frame: pl.DataFrame) -> pl.DataFrame:
+def _compared(units: Units) -> pl.DataFrame:
     """Value and count of each metric compared, for each balanced answer."""
-    return frame.select(
+    return units.frame.select(
         *_MATCH,
         "cluster_id",
         "weight",

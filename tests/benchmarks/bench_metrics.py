@@ -2,7 +2,7 @@
 
 Run: python -m tests.benchmarks.bench_metrics
 With numbers, how time and memory grow from 1 million scores to more, read from stored chunks, each in a process of its
-own: python -m tests.benchmarks.bench_metrics 1 3 10
+own: python -m tests.benchmarks.bench_metrics 1 3 10, or of one of them: --work estimates 1 3 10
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def one(folder: Path, work: str) -> None:
     print(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3)
 
 
-def growth(sizes: list[int]) -> None:
+def growth(sizes: list[int], works: tuple[str, ...] = ("estimates", "pockets")) -> None:
     """Measure studies of some million scores and print a table with the ratios to the first."""
     first: dict[str, tuple[float, ...]] = {}
     print("work       million scores   seconds   CPU seconds   peak MB   seconds over the first")
@@ -190,7 +190,7 @@ def growth(sizes: list[int]) -> None:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "study"
             store(folder, millions)
-            for work in ("estimates", "pockets"):
+            for work in works:
                 command = [sys.executable, "-m", "tests.benchmarks.bench_metrics", "--one", str(folder), work]
                 made = subprocess.run(command, check=True, capture_output=True, text=True).stdout
                 values = tuple(map(float, made.split()))
@@ -204,6 +204,8 @@ def growth(sizes: list[int]) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         one(Path(sys.argv[2]), sys.argv[3])
+    elif sys.argv[1:2] == ["--work"]:
+        growth([int(size) for size in sys.argv[3:]], (sys.argv[2],))
     elif sys.argv[1:]:
         growth([int(size) for size in sys.argv[1:]])
     else:

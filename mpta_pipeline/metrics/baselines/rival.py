@@ -18,6 +18,7 @@ import polars as pl
 
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.answer_distributions import Cells, make_cells
+from mpta_pipeline.metrics.samples.compact import CompactFrame
 from mpta_pipeline.metrics.samples.survey_answers import Block, View, cut_rows
 from mpta_pipeline.metrics.statistics import distances
 from mpta_pipeline.metrics.statistics.arrays import Floats, Ints
@@ -92,7 +93,7 @@ class Compared:
         return int(self.cells.human.shape[1])
 
     @cached_property
-    def frame(self) -> pl.DataFrame:
+    def frame(self) -> CompactFrame:
         """The rows, with the persons' own answers, guesses and credit."""
         return self.panel.frame[self.rows]
 
@@ -156,7 +157,8 @@ def _distance_of(of: Compared, condition: str) -> Floats:
 
 def _credit_of(of: Compared, condition: str) -> Floats:
     frame = of.block.frame
-    other = frame.filter(pl.col("condition") == condition, pl.col("n_orders") > pl.col("n_error"))
+    other = frame.select("condition", "respondent_id", "item_id", "credit", "n_orders", "n_error")
+    other = other.filter(pl.col("condition") == condition, pl.col("n_orders") > pl.col("n_error"))
     mean = other.group_by("respondent_id", "item_id").agg(pl.col("credit").mean().alias("other"))
     joined = of.frame.select("respondent_id", "item_id").join(
         mean, on=["respondent_id", "item_id"], how="left", maintain_order="left"

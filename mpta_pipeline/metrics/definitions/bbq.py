@@ -13,6 +13,7 @@ import polars as pl
 
 from mpta_pipeline.metrics.metric import Metric
 from mpta_pipeline.metrics.samples.balancing import N_REPLIES, Units
+from mpta_pipeline.metrics.samples.compact import CompactFrame
 from mpta_pipeline.metrics.statistics.arrays import Floats, difference_of_ratios, ratio
 
 _PAPER = "Parrish et al. 2022 (arXiv 2110.08193), scripts of nyu-mll/BBQ"
@@ -63,9 +64,10 @@ def _aligned_features(units: Units) -> Floats:
     )
 
 
-def _remark(frame: pl.DataFrame) -> str | None:
+def _remark(frame: CompactFrame) -> str | None:
     """State how many items have no stereotyped option, and how many have the same group on both."""
-    items = frame.filter(pl.col("targeted").is_not_null()).unique("item_id")
+    asked = frame.select("item_id", "targeted", "one_group")
+    items = asked.filter(pl.col("targeted").is_not_null()).unique("item_id")
     none, one = (items.filter(e).height for e in (~pl.col("targeted"), pl.col("one_group")))
     words = [
         f"{none:,} of {items.height:,} items name no stereotyped group on any option and have no bias" if none else "",

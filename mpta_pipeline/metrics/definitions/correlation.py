@@ -6,14 +6,12 @@ from functools import partial
 
 import numpy as np
 import polars as pl
-from scipy import sparse
 
 from mpta_pipeline.metrics.metric import Metric
 from mpta_pipeline.metrics.samples.balancing import Units
+from mpta_pipeline.metrics.samples.compact import CompactFrame
 from mpta_pipeline.metrics.samples.published_polls import ENTRY
-from mpta_pipeline.metrics.statistics.arrays import Features, Floats, Ints, ratio, sums
-
-_MOMENTS = 6
+from mpta_pipeline.metrics.statistics.arrays import Features, Floats, Ints, ItemFeatures, dense, numbered, ratio, sums
 
 
 def _ranks(item: Ints, place: Floats, n_items: int) -> Floats:
@@ -33,40 +31,41 @@ def _ranks(item: Ints, place: Floats, n_items: int) -> Floats:
 
 
 def _features(units: Units, *, ranked: bool) -> Features:
-    """Moments of answer and own answer, 6 × items columns; ordinal items whose key is the person's own."""
+    """Moments of answer and own answer by item; ordinal items whose key is the person's own."""
     frame = units.frame
     used = (frame.get_column("ordinal") & (frame.get_column("n_ok") > 0)).to_numpy()
     if "own_idx" in frame.columns:
         used &= frame.get_column("own_idx").is_not_null().to_numpy()
-    names = frame.filter(pl.Series(used)).get_column("item_id").unique().sort().to_list()
-    if not names or ENTRY in frame.columns:
-        return sparse.csr_matrix((frame.height, 1))
+    if ENTRY in frame.columns:
+        used[:] = False
     rows = np.flatnonzero(used)
-    item = frame.get_column("item_id").cast(pl.Enum(names), strict=False).to_physical().cast(pl.Int64)
-    item_of = item.fill_null(-1).to_numpy()[rows]
+    item_of, names = numbered_items(frame, rows)
     k = frame.get_column("k_options").to_numpy()[rows]
     x = (units.answer[rows] * np.arange(units.answer.shape[1])).sum(axis=1) / (k - 1)
     y = frame.get_column("gold_idx").to_numpy()[rows] / (k - 1)
-    if ranked:
-        x, y = (_ranks(item_of, values, len(names)) for values in (x, y))
+    if ranked and len(rows):
+        x, y = (_ranks(item_of, values, names) for values in (x, y))
     values = np.column_stack([np.ones(len(rows)), x, y, x**2, y**2, x * y])
-    columns = np.arange(_MOMENTS) * len(names) + item_of[:, None]
-    return sparse.csr_matrix(
-        (values.ravel(), (np.repeat(rows, _MOMENTS), columns.ravel())), shape=(frame.height, len(names) * _MOMENTS)
-    )
+    order = np.argsort(item_of.astype(np.int16) if names < 2**15 else item_of, kind="stable")
+    return ItemFeatures(rows[order], item_of[order], values[order], names, frame.height)
+
+
+def numbered_items(frame: pl.DataFrame | CompactFrame, rows: Ints) -> tuple[Ints, int]:
+    """Number the items of some rows in sorted order, and count them."""
+    item = frame.codes("item_id") if isinstance(frame, CompactFrame) else dense(frame.get_column("item_id"))
+    number, known = numbered(item[rows], int(item.max(initial=-1)) + 1)
+    return number, len(known)
 
 
 def _mean_correlation(totals: Floats) -> Floats:
-    """Mean over items of the correlations from their moments. Items without variance on either side are left out."""
-    if totals.shape[-1] < _MOMENTS:
-        return np.full(totals.shape[:-1], np.nan)
-    n, x, y, xx, yy, xy = np.moveaxis(totals.reshape(*totals.shape[:-1], _MOMENTS, -1), -2, 0)
-    mean_x, mean_y = ratio(x, n), ratio(y, n)
-    spread = (ratio(xx, n) - mean_x**2) * (ratio(yy, n) - mean_y**2)
-    with np.errstate(invalid="ignore"):
-        each = (ratio(xy, n) - mean_x * mean_y) / np.sqrt(np.where(spread > 1e-12, spread, np.nan))
+    """Mean over items of the correlations from (6 × items × …) moments, without items that do not vary on a side."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        n, x, y, xx, yy, xy = totals
+        mean_x, mean_y = x / n, y / n
+        spread = (xx / n - mean_x**2) * (yy / n - mean_y**2)
+        each = (xy / n - mean_x * mean_y) / np.sqrt(np.where(spread > 1e-12, spread, np.nan))
     known = np.isfinite(each)
-    return ratio(np.where(known, each, 0.0).sum(axis=-1), known.sum(axis=-1).astype(float))
+    return ratio(np.where(known, each, 0.0).sum(axis=0), known.sum(axis=0).astype(float))
 
 
 def _metric(name: str, label: str, what: str, source: str, *, ranked: bool) -> Metric:

@@ -100,17 +100,17 @@ class _Distances:
             cells.even, cells.human, cells.n_model, self.measures, seed=self._seed("even"), draws=draws
         )
         out = {}
-        for name, measure in self.measures.items():
-            d = measure(cells.model.T, cells.human.T)
-            if not np.isfinite(d).any():
-                continue
+        found = {name: measure(cells.model.T, cells.human.T) for name, measure in self.measures.items()}
+        found = {name: d for name, d in found.items() if np.isfinite(d).any()}
+        variances = self.influences.variances_of([(d, *self._slopes(name)) for name, d in found.items()])
+        for (name, d), errors in zip(found.items(), variances, strict=True):
+            measure = self.measures[name]
             floor = floors[name]
             expected = {
                 "chance": chances[name],
                 "uniform": measure(cells.even.T, cells.human.T),
                 "majority": _of_majority(cells, measure),
             }
-            errors = self.influences.variances(d, *self._slopes(name))
             out[name] = self._rows(
                 METRICS[name],
                 d,

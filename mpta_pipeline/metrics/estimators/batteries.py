@@ -75,10 +75,18 @@ def battery_estimates(view: View) -> dict[str, pl.DataFrame]:
     block = view.block
     if view.cut.dimension != g.ALL or block.people.empty or block.polls is not None:
         return {}
-    frame = block.frame.with_columns(
-        pl.Series("place", (block.units.answer * np.arange(block.units.answer.shape[1])).sum(axis=1)),
-        pl.Series("w", block.weight),
-    ).filter(pl.col("ordinal") & (pl.col("n_ok") > 0) & (pl.col("w") > 0) & pl.col("own_idx").is_not_null())
+    columns = (
+        *("respondent_id", "item_id", "cluster_id", "k_options", "ordinal"),
+        *("n_ok", "n_orders", "gold_idx", "own_idx"),
+    )
+    frame = (
+        block.frame.select(*columns)
+        .with_columns(
+            pl.Series("place", (block.units.answer * np.arange(block.units.answer.shape[1])).sum(axis=1)),
+            pl.Series("w", block.weight),
+        )
+        .filter(pl.col("ordinal") & (pl.col("n_ok") > 0) & (pl.col("w") > 0) & pl.col("own_idx").is_not_null())
+    )
     items = frame.group_by("cluster_id", "item_id").agg(pl.col("k_options").max()).sort("cluster_id", "item_id")
     items = items.filter(pl.len().over("cluster_id") >= LEAST_ITEMS)
     if items.is_empty():

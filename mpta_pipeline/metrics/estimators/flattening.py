@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,10 +11,9 @@ import polars as pl
 
 from mpta_pipeline.metrics.estimators.means import THIS_ITEM
 from mpta_pipeline.metrics.samples import groups as g
-from mpta_pipeline.metrics.samples.human_answers import People
-from mpta_pipeline.metrics.samples.survey_answers import View
-from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, dense, distinct, sums
-from mpta_pipeline.metrics.statistics.bootstrap import Hashes, mix
+from mpta_pipeline.metrics.samples.survey_answers import Block, View
+from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, dense, distinct, numbered, sums
+from mpta_pipeline.metrics.statistics.bootstrap import mix
 from mpta_pipeline.metrics.statistics.clustered import t_quantile
 from mpta_pipeline.metrics.statistics.intervals import fieller, meaningless_words
 from mpta_pipeline.metrics.statistics.jackknife import GROUPS, LeftOut, TwoWay, two_way
@@ -74,76 +74,49 @@ def epsilon_parts(means: Floats, variances: Floats, n: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class _Model:
-    """Answers of the model: cell (slice × item), person, cluster, weight and share of each option."""
+    """Answers of the model: row of the block, cell (slice × item), weight and share of each option."""
 
+    block: Block
+    row: Ints
     cell: Ints
-    person: Hashes
-    cluster: Hashes
     weight: Floats
     share: Floats
 
     def counts(self, kind: str | None, groups: int, cells: int) -> tuple[Floats, Floats]:
-        """Sum (options × groups × cells) weights and (groups × cells) squared weights; see `_groups_of`."""
+        """Sum (options × groups × cells) weights and (groups × cells) squared weights (`Block.random_groups`)."""
         place = self.cell
         if kind is not None:
-            place = _groups_of(kind, self.person, self.cluster, groups) * cells + self.cell
+            place = self.block.random_groups(kind, groups)[0][self.row].astype(np.int64) * cells + self.cell
         counted = np.stack([sums(place, self.weight * column, groups * cells) for column in self.share.T])
         return counted.reshape(-1, groups, cells), sums(place, self.weight**2, groups * cells).reshape(groups, cells)
 
 
-def _groups_of(kind: str, person: Hashes, cluster: Hashes, groups: int) -> Ints:
-    """The jackknife group of each answer, by its person or by its crossing of person and item cluster."""
-    key = mix(person) if kind == "person" else mix(person ^ mix(cluster))
-    return (key % np.uint64(groups)).astype(np.int64)
-
-
 @dataclass(frozen=True)
 class _Human:
-    """Answers of people, counted item by item.
+    """Answers of the survey's people in the cells of a view.
 
     Attributes:
-        people: The people.
-        slot: Slice of each person; −1 for none.
-        code: Cell of each slice and item; −1 for none.
-        person: Hash of each person.
-        cluster: Hash of each item's cluster.
+        view: The view.
+        kept: Slice × item of each cell.
         width: Number of options to count.
     """
 
-    people: People
-    slot: Ints
-    code: Ints
-    person: Hashes
-    cluster: Hashes
+    view: View
+    kept: Ints
     width: int
 
-    def counts(self, kinds: dict[str | None, int], cells: int) -> dict[str | None, tuple[Floats, Floats]]:
-        """As `_Model.counts`, for each kind of groups and their number."""
-        out = {
-            kind: (np.zeros((self.width, groups, cells)), np.zeros((groups, cells))) for kind, groups in kinds.items()
-        }
-        for items in self.people.parts():
-            rows = self.people.rows(items)
-            slot = self.slot[rows.person]
-            code = np.where(slot >= 0, self.code[np.maximum(slot, 0), rows.item], -1)
-            kept = np.flatnonzero((code >= 0) & (rows.weight > 0))
-            if not len(kept):
-                continue
-            # Every cell belongs to one item, so that a part of the items has cells of its own.
-            own, cell = np.unique(code[kept], return_inverse=True)
-            person, item, option = (v[kept] for v in (rows.person, rows.item, rows.option))
-            weight = rows.weight[kept]
-            for kind, groups in kinds.items():
-                place: Ints = cell
-                if kind is not None:
-                    place = _groups_of(kind, self.person[person], self.cluster[item], groups) * len(own) + cell
-                size = groups * len(own)
-                counted, squared = out[kind]
-                counted[:, :, own] = sums(option * size + place, weight, self.width * size).reshape(
-                    self.width, groups, -1
-                )
-                squared[:, own] = sums(place, weight**2, size).reshape(groups, -1)
-        return out
+    def counts(self, kind: str | None, groups: int) -> tuple[Floats, Floats]:
+        """As `_Model.counts`."""
+        people, cut = self.view.block.people, self.view.cut
+        if kind is None:
+            counted = people.counts(cut.dimension, cut.labels)[None]
+            squared = people.counts(cut.dimension, cut.labels, squared=True).sum(axis=2)[None]
+        else:
+            group = self.view.block.random_groups(kind, groups)[1]
+            counted, squared = people.counts_by_group(cut.dimension, cut.labels, group, groups)
+        out = np.zeros((self.width, groups, len(self.kept)))
+        out[: people.width] = np.moveaxis(counted.reshape(groups, -1, people.width)[:, self.kept], 2, 0)
+        return out, squared.reshape(groups, -1)[:, self.kept]
 
 
 @dataclass(frozen=True)
@@ -169,10 +142,7 @@ def _sides(view: View) -> tuple[_Cells, _Model, _Human] | None:
     n_items = len(people.items)
     width = max(people.width, block.units.answer.shape[1])
     used = np.flatnonzero(block.compared & (view.cut.codes >= 0))
-    facts = block.matched_items
-    clusters = facts.get_column("cluster_id").fill_null("")
-    of_cluster = block.cluster_hashes
-    of_row, of_person = block.person_hashes
+    clusters = block.matched_items.get_column("cluster_id").fill_null("")
     place = view.cut.codes[used] * n_items + block.people_item[used]
     size = view.n * n_items
     counts = people.counts(view.cut.dimension, view.cut.labels).sum(axis=2).ravel()
@@ -181,15 +151,12 @@ def _sides(view: View) -> tuple[_Cells, _Model, _Human] | None:
         return None
     code = np.full(size, -1)
     code[kept] = np.arange(len(kept))
-    used = used[code[place] >= 0]
+    inside = code[place] >= 0
+    used, place = used[inside], place[inside]
     own = np.zeros((len(used), width))
     own[:, : block.units.answer.shape[1]] = block.units.answer[used]
-    item = block.people_item[used]
-    model = _Model(code[view.cut.codes[used] * n_items + item], of_row[used], of_cluster[item], block.weight[used], own)
-    cut = people.cut_persons(view.cut.dimension)
-    places = {name: i for i, name in enumerate(view.cut.labels)}
-    of_label = np.array([*(places.get(name, -1) for name in cut.labels), -1])
-    human = _Human(people, of_label[cut.codes], code.reshape(view.n, n_items), of_person, of_cluster, width)
+    model = _Model(block, used, code[place], block.weight[used], own)
+    human = _Human(view, kept, width)
     of_options = block.option_places(width)
     known = np.isfinite(of_options)
     top = np.where(known.sum(axis=1) > 1, np.where(known, of_options, -np.inf).max(axis=1), np.nan)
@@ -277,12 +244,11 @@ def spread_estimates(view: View) -> dict[str, pl.DataFrame]:
     cells, model, human = found
     n_cells, width = len(cells.slice), model.share.shape[1]
     groups = int(np.clip(MOST_COUNTS // (n_cells * width), 10, GROUPS))
-    of_people = human.counts({None: 1, "person": groups, "cell": groups}, n_cells)
-    counts = [model.counts(None, 1, n_cells), of_people[None]]
+    counts = [model.counts(None, 1, n_cells), human.counts(None, 1)]
     model_whole, human_whole = (_moments(cells, counted[:, 0], squared[0]) for counted, squared in counts)
     left: dict[str, _Without] = {}
     for kind in ("person", "cell"):
-        parts = [model.counts(kind, groups, n_cells), of_people.pop(kind)]
+        parts = [model.counts(kind, groups, n_cells), human.counts(kind, groups)]
         model_left, human_left = (
             # Rounding errors may be negative.
             _moments(cells, np.maximum(w - c, 0.0), np.maximum(w2 - c2, 0.0))
@@ -465,19 +431,44 @@ def correlation(matrix: Floats, weight: Floats | None = None) -> Floats:
         matrix: (rows × columns) values; nan if missing.
         weight: Weight of each row; None for equal weights.
     """
-    known = np.isfinite(matrix).astype(float)
-    # Sums over the rows that both columns have. Values are centred first to avoid cancellation.
-    x = np.where(known > 0, matrix - np.nanmean(matrix, axis=0), 0.0)
     w = np.ones(len(matrix)) if weight is None else weight
-    known_w = known * w[:, None]
-    common = known_w.T @ known
-    first, second = x.T @ known_w, (x**2).T @ known_w
-    with np.errstate(divide="ignore", invalid="ignore"):
-        spread = second / common - (first / common) ** 2
-        covariance = (x.T @ (x * w[:, None])) / common - (first / common) * (first / common).T
-        made = np.where((spread > 1e-12) & (spread.T > 1e-12), covariance / np.sqrt(spread * spread.T), 0.0)
-    np.fill_diagonal(made, 1.0)
-    return np.asarray(np.clip((made + made.T) / 2, -1.0, 1.0))
+    # Values are centred first to avoid cancellation.
+    return _PairSums.of(matrix, w, np.nanmean(matrix, axis=0)).correlation()
+
+
+@dataclass(frozen=True)
+class _PairSums:
+    """(columns × columns) sums over the rows that both columns have: Σw, Σwx, Σwx² of the first, and Σwxy."""
+
+    common: Floats
+    first: Floats
+    second: Floats
+    product: Floats
+
+    @classmethod
+    def of(cls, matrix: Floats, weight: Floats, centre: Floats) -> _PairSums:
+        """Sum some rows, with values about a centre of each column."""
+        known = np.isfinite(matrix)
+        x = np.where(known, matrix - centre, 0.0)
+        of_known = known.astype(float)
+        known_w = of_known * weight[:, None]
+        return cls(known_w.T @ of_known, x.T @ known_w, (x**2).T @ known_w, x.T @ (x * weight[:, None]))
+
+    def without(self, other: _PairSums) -> _PairSums:
+        """The sums without some of the rows."""
+        # Rounding errors may be negative.
+        common = np.where(self.common - other.common > 1e-12 * self.common, self.common - other.common, 0.0)
+        return _PairSums(common, self.first - other.first, self.second - other.second, self.product - other.product)
+
+    def correlation(self) -> Floats:
+        """As `correlation`."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = self.first / self.common
+            spread = self.second / self.common - mean**2
+            covariance = self.product / self.common - mean * mean.T
+            made = np.where((spread > 1e-12) & (spread.T > 1e-12), covariance / np.sqrt(spread * spread.T), 0.0)
+        np.fill_diagonal(made, 1.0)
+        return np.asarray(np.clip((made + made.T) / 2, -1.0, 1.0))
 
 
 def nearest_correlation(matrix: Floats) -> Floats:
@@ -575,7 +566,8 @@ def usable_items(*matrices: Floats) -> Ints:
     for matrix in matrices:
         known = np.isfinite(matrix)
         keep &= np.array([len(np.unique(matrix[known[:, j], j])) > 1 for j in range(len(keep))], dtype=bool)
-        few |= known.T.astype(float) @ known < LEAST_COMMON
+        of_known = known.astype(float)
+        few |= of_known.T @ of_known < LEAST_COMMON
     while (lacking := (few * keep).sum(axis=1) * keep).max(initial=0) > 0:
         keep[len(keep) - 1 - int(lacking[::-1].argmax())] = False
     return np.flatnonzero(keep)
@@ -593,18 +585,16 @@ def structure_estimates(view: View) -> dict[str, pl.DataFrame]:
     block = view.block
     if view.cut.dimension != g.ALL or block.people.empty or block.polls is not None:
         return {}
-    frame = block.frame.with_columns(
-        pl.Series("here", (view.cut.codes >= 0) & (block.weight > 0)),
-        pl.Series("w", block.weight),
-        pl.Series("hash", block.person_hashes[0]),
-        pl.Series("place", (block.units.answer * np.arange(block.units.answer.shape[1])).sum(axis=1)),
-    ).filter(pl.col("here") & pl.col("ordinal") & (pl.col("n_ok") > 0))
-    if frame.is_empty() or frame.get_column("item_id").n_unique() < LEAST_ITEMS:
+    frame = block.frame
+    asked = (frame.get_column("ordinal") & (frame.get_column("n_ok") > 0)).to_numpy()
+    rows = np.flatnonzero(asked & (view.cut.codes >= 0) & (block.weight > 0))
+    persona, persons = numbered(block.persona[rows], int(block.persona.max(initial=-1)) + 1)
+    item, items = numbered(block.item[rows], int(block.item.max(initial=-1)) + 1)
+    if len(items) < LEAST_ITEMS:
         return {}
-    persona, item = dense(frame.get_column("respondent_id")), dense(frame.get_column("item_id"))
-    sides = [
-        _matrix(persona, item, frame.get_column(column).cast(pl.Float64).to_numpy()) for column in ("place", "gold_idx")
-    ]
+    place = (block.units.answer[rows] * np.arange(block.units.answer.shape[1])).sum(axis=1)
+    gold = frame.get_column("gold_idx").cast(pl.Float64).to_numpy()[rows]
+    sides = [_matrix(persona, item, values) for values in (place, gold)]
     used = usable_items(*sides)
     n_items = sides[0].shape[1]
     left_out = (
@@ -613,17 +603,24 @@ def structure_estimates(view: View) -> dict[str, pl.DataFrame]:
         if len(used) < n_items
         else ""
     )
-    group = (mix(frame.get_column("hash").to_numpy()) % np.uint64(GROUPS)).astype(np.int64)
-    of_person = np.zeros(sides[0].shape[0], dtype=np.int64)
-    of_person[persona] = group
-    weight = np.ones(len(of_person))
-    weight[persona] = frame.get_column("w").to_numpy()
+    of_person = np.zeros(len(persons), dtype=np.int64)
+    of_person[persona] = mix(block.person_hashes[0][rows]) % np.uint64(GROUPS)
+    weight = np.ones(len(persons))
+    weight[persona] = block.weight[rows]
     out = {}
-    for name, statistic in (("pc1_share", pc1_share), ("effective_dependence", effective_dependence)):
-        if len(used) < LEAST_ITEMS:
-            model = people = _Structure(float("nan"), float("nan"), float("nan"), f"undefined: {left_out}")
-        else:
-            model, people = (_structure(side[:, used], weight, of_person, statistic) for side in sides)
+    undefined = _Structure(float("nan"), float("nan"), float("nan"), f"undefined: {left_out}")
+    nothing = dict.fromkeys(STRUCTURES, undefined)
+    of_model = of_people = nothing
+    if len(used) >= LEAST_ITEMS:
+        own = sides.pop()[:, used]
+        # The same people answer under each condition.
+        key = hashlib.sha256(own.tobytes() + weight.tobytes() + of_person.tobytes()).digest()
+        of_model = _structures(sides.pop()[:, used], weight, of_person)
+        if key not in block.people.structures:
+            block.people.structures[key] = _structures(own, weight, of_person)
+        of_people = block.people.structures[key]
+    for name in STRUCTURES:
+        model, people = of_model[name], of_people[name]
         reach = float(t_quantile(np.array([model.df]), block.rules.level)[0]) * model.se
         notes = [
             left_out if len(used) >= LEAST_ITEMS else "",
@@ -638,18 +635,24 @@ def structure_estimates(view: View) -> dict[str, pl.DataFrame]:
                 "se": [model.se],
                 "ci_low": [max(model.estimate - reach, 0.0) if np.isfinite(reach) else float("nan")],
                 "ci_high": [min(model.estimate + reach, 1.0) if np.isfinite(reach) else float("nan")],
-                "n_answers": [int(frame.get_column("n_orders").sum())],
-                "n_personas": [sides[0].shape[0]],
+                "n_answers": [int(block.orders[rows].sum())],
+                "n_personas": [len(of_person)],
                 "n_items": [len(used) if len(used) >= LEAST_ITEMS else n_items],
                 "method": [f"Pearson correlations over personas, jackknife by people and items, t; {block.note}"],
                 "note": pl.Series(["; ".join(filter(None, notes)) or None], dtype=pl.String),
             }
         )
-        of_people = base.with_columns(
+        human = base.with_columns(
             pl.lit("human").alias("baseline"), pl.lit(people.estimate).fill_nan(None).alias("baseline_estimate")
         )
-        out[name] = pl.concat([base, of_people], how="diagonal")
+        out[name] = pl.concat([base, human], how="diagonal")
     return out
+
+
+STRUCTURES: dict[str, Callable[[Floats], float]] = {
+    "pc1_share": pc1_share,
+    "effective_dependence": effective_dependence,
+}
 
 
 @dataclass(frozen=True)
@@ -662,10 +665,21 @@ class _Structure:
     note: str
 
 
-def _structure(matrix: Floats, weight: Floats, group: Ints, statistic: Callable[[Floats], float]) -> _Structure:
-    """Compute a statistic of the columns' correlations; nan with the reason if it is undefined."""
+def _structures(matrix: Floats, weight: Floats, group: Ints) -> dict[str, _Structure]:
+    """Compute statistics of the columns' correlations; nan with the reason if they are undefined."""
+    centre = np.nanmean(matrix, axis=0)
+    everyone = _PairSums.of(matrix, weight, centre)
     whole = correlation(matrix, weight)
+    without = [
+        everyone.without(_PairSums.of(matrix[group == i], weight[group == i], centre)).correlation()
+        for i in np.unique(group)
+    ]
     lowest = float(np.linalg.eigvalsh(whole)[0])
+    return {name: _structure(whole, without, lowest, statistic) for name, statistic in STRUCTURES.items()}
+
+
+def _structure(whole: Floats, without: list[Floats], lowest: float, statistic: Callable[[Floats], float]) -> _Structure:
+    """Compute one statistic, with its error from the correlations without each group of people and each item."""
     note = ""
     if lowest < -ROUNDING:
         contradict = (
@@ -687,8 +701,8 @@ def _structure(matrix: Floats, weight: Floats, group: Ints, statistic: Callable[
             correlations = _nearest(correlations, start)[0]
         return statistic(correlations)
 
-    k = matrix.shape[1]
-    people = np.array([of(correlation(matrix[group != i], weight[group != i]), repair) for i in np.unique(group)])
+    k = len(whole)
+    people = np.array([of(correlations, repair) for correlations in without])
     items = np.array(
         [of(np.delete(np.delete(whole, j, 0), j, 1), np.delete(repair, j)) for j in range(k)] if k > LEAST_ITEMS else []
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,9 +12,14 @@ from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.answer_distributions import MANY, Cells
 from mpta_pipeline.metrics.samples.human_answers import MOST_ROWS
 from mpta_pipeline.metrics.samples.survey_answers import Block, View
-from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, ratio, sums
+from mpta_pipeline.metrics.statistics import distances
+from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, numbered, ratio, sums
 from mpta_pipeline.metrics.statistics.clustered import Rows
 from mpta_pipeline.metrics.statistics.linearization import Design
+
+Variances = tuple[Floats, Floats, Floats]
+# Cells known, influences of people's answers (cells × options), and of the model's answers (rows).
+Part = tuple[Flags, Floats, Floats]
 
 
 class Influences:
@@ -32,7 +37,8 @@ class Influences:
         slices = np.where(used, view.cut.codes, -1)
         inside = (slices >= 0) & (item >= 0) & (block.weight > 0)
         cell = np.where(inside, index[np.maximum(slices, 0) * n_items + item], -1)
-        rows = np.flatnonzero(cell >= 0)
+        compared = np.flatnonzero(cell >= 0)
+        rows = slice(None) if len(compared) == len(cell) else compared
         cell, w = cell[rows], block.weight[rows]
         self._cell = cell
         self._share = w / sums(cell, w, len(cells.owner))[cell]
@@ -72,8 +78,28 @@ class Influences:
             at[:, option] = 1.0
             human.append(cells.human[:, option, None] - at)
         simple = simple + (cells.human * (1 - cells.human)).sum(axis=1) / cells.n_human
-        made = ratio(self._sides.squares(human, model), sums(cells.owner, simple, self.n))
-        return np.asarray(np.clip(np.where(np.isfinite(made), made, 1.0), 0.1, 10.0))
+        expected = sums(cells.owner, simple, self.n)
+        for squares in (self._sides.squares_of_counts, self._sides.squares):
+            if (seen := squares(human, model)) is None:
+                continue
+            made = ratio(seen, expected)
+            noise = np.asarray(np.clip(np.where(np.isfinite(made), made, 1.0), 0.1, 10.0))
+            if not self._at_a_half(noise):
+                break
+        return noise
+
+    def _at_a_half(self, noise: Floats) -> bool:
+        """Whether a number of people or answers over the noise is so near to a half that its last digit matters.
+
+        These numbers, and half of them, are rounded (`distances.sampling_bias`). A half occurs if the model gives
+        everyone the same answer.
+        """
+        numbers = np.stack([n / noise[self.cells.owner] for n in (self.cells.n_human, self.cells.n_model)])
+        tolerance = 1e-11 * np.maximum(numbers, 1.0)
+        near = np.abs(numbers.min(axis=0) - distances.LEAST_HALVED) < tolerance.max(axis=0)
+        return bool(near.any()) or any(
+            bool((np.abs(n - np.floor(n) - 0.5) < tolerance).any()) for n in (numbers, numbers / 2)
+        )
 
     def n_people(self, known: Flags) -> Floats:
         """Count the people of each slice whose own answers are in the cells used.
@@ -82,7 +108,7 @@ class Influences:
         """
         return np.asarray(self._sides.n_people(known))
 
-    def variances(self, d: Floats, slope_model: Floats, slope_human: Floats) -> tuple[Floats, Floats, Floats]:
+    def variances(self, d: Floats, slope_model: Floats, slope_human: Floats) -> Variances:
         """Variances over persons (or their sampling units) and over their crossings with items, and degrees of freedom.
 
         Args:
@@ -90,6 +116,13 @@ class Influences:
             slope_model: (cells × K) derivative by the model's shares.
             slope_human: (cells × K) derivative by the people's.
         """
+        return self.variances_of([(d, slope_model, slope_human)])[0]
+
+    def variances_of(self, means: Sequence[tuple[Floats, Floats, Floats]]) -> list[Variances]:
+        """As `variances`, of several means."""
+        return self._sides.variances([self._parts(*mean) for mean in means])
+
+    def _parts(self, d: Floats, slope_model: Floats, slope_human: Floats) -> Part:
         cells = self.cells
         known = np.isfinite(d)
         per_item = np.where(known, 1.0 / np.maximum(sums(cells.owner, known, self.n), 1.0)[cells.owner], 0.0)
@@ -97,8 +130,11 @@ class Influences:
         for by_share, shares in ((slope_human, cells.human), (slope_model, cells.model)):
             slope = np.where(known[:, None], by_share, 0.0)
             parts.append((slope - (slope * shares).sum(axis=1, keepdims=True)) * per_item[:, None])
-        of_model = (parts[1][self._cell, : self._answers.shape[1]] * self._answers).sum(axis=1) * self._share
-        return self._sides.variances(known, parts[0], of_model)
+        of_model = np.zeros(len(self._cell))
+        for option in range(self._answers.shape[1]):
+            of_model += parts[1][self._cell, option] * self._answers[:, option]
+        of_model *= self._share
+        return known, parts[0], of_model
 
 
 class _WithPolls:
@@ -106,7 +142,7 @@ class _WithPolls:
 
     words = "people's by spread over items alone"
 
-    def __init__(self, of: Influences, block: Block, rows: Ints) -> None:
+    def __init__(self, of: Influences, block: Block, rows: Ints | slice) -> None:
         assert block.polls is not None
         self._n, self._cells, self._cell, self._share = of.n, of.cells, of._cell, of._share
         self._given = block.polls.shares[block.poll_entry[rows]]
@@ -134,7 +170,13 @@ class _WithPolls:
         np.maximum.at(most, self._cells.owner[known], np.rint(self._cells.n_human[known]))
         return np.where(most < MANY, most, np.nan)
 
-    def variances(self, known: Flags, human: Floats, model: Floats) -> tuple[Floats, Floats, Floats]:
+    def squares_of_counts(self, human: list[Floats], model: list[Floats]) -> None:
+        """There is no faster way than `squares`."""
+
+    def variances(self, parts: Sequence[Part]) -> list[Variances]:
+        return [self._variances(*part) for part in parts]
+
+    def _variances(self, known: Flags, human: Floats, model: Floats) -> Variances:
         z, counts, n = self._both(human, model), known[self._cell], self._n
         rows = self._crossings
         of_crossing = rows.persona_of_cell % n
@@ -171,10 +213,12 @@ class _Crossings:
     """
 
     def __init__(self, person: Ints, item: Ints, group: Ints, n_persons: int) -> None:
-        key, self.code = np.unique(group[item] * n_persons + person, return_inverse=True)
+        size = (int(group.max(initial=-1)) + 1) * n_persons
+        self.code, key = numbered(group[item] * n_persons + person, size)
         self.n, self.person, self.group = len(key), key % n_persons, key // n_persons
-        self._items = np.argsort(group, kind="stable")
-        self._group = group[self._items]
+        # Items in the order of their groups.
+        self.items = np.argsort(group, kind="stable")
+        self._group = group[self.items]
 
     def parts(self, persons: int) -> Iterator[tuple[Ints, Ints, Ints, Ints]]:
         """Items of whole groups, where each group begins among them, and the crossings with one of these `persons`.
@@ -191,14 +235,14 @@ class _Crossings:
             inside = np.arange(*np.searchsorted(self.group, [low, high + 1]))
             inside = inside[self.person[inside] < persons]
             place = (self.group[inside] - low) * persons + self.person[inside]
-            yield self._items[starts[first] : ends[last - 1]], starts[first:last] - starts[first], inside, place
+            yield self.items[starts[first] : ends[last - 1]], starts[first:last] - starts[first], inside, place
             first = last
 
 
 class _WithPeople:
     """The people's side consists of the survey's own answers, which are looked at item by item."""
 
-    def __init__(self, of: Influences, view: View, rows: Ints) -> None:
+    def __init__(self, of: Influences, view: View, rows: Ints | slice) -> None:
         block, people = view.block, view.block.people
         self._n, self._cells, self._people, self._cell = of.n, of.cells, people, of._cell
         n, cells = of.n, of.cells
@@ -239,7 +283,99 @@ class _WithPeople:
         weight = people.counts(view.cut.dimension, view.cut.labels).sum(axis=2)
         self._weight = weight[cells.owner, cells.item]
         self._person = person
+        # Each person is a unit, each item a cluster, and each person has one weight.
+        self._single = alone and not self._design.known and not by_item
+        self._squared: Floats | None = None
+        if self._single:
+            squared = people.counts(view.cut.dimension, view.cut.labels, squared=True)
+            self._squared = squared[cells.owner, cells.item]
         self._there: dict[bytes, tuple[Floats, Flags]] = {}
+
+    @cached_property
+    def _own(self) -> tuple[Ints, Ints]:
+        """Cell and option of the person's own answer in each crossing of `_by_item`; −1 and 0 if there is none."""
+        by, people, cells = self._by_item, self._people, self._cells
+        known = by.person < self._persons
+        person = np.where(known, by.person, 0)
+        # Clusters of single items may be in another order than the items.
+        item = by.items[by.group]
+        option = np.where(known, people.answers[item, person], -1).astype(np.int64)
+        cell_of = np.full((self._n + 1, len(people.items)), -1)
+        cell_of[cells.owner, cells.item] = np.arange(len(cells.owner))
+        slot = (self._begin - 1) // self._width
+        return np.where(option >= 0, cell_of[slot[person], item], -1), np.maximum(option, 0)
+
+    @cached_property
+    def _own_weight(self) -> Floats:
+        """Weight of the person's own answer in each crossing over that of the cell; 0 if there is none."""
+        cell, _ = self._own
+        weight = self._people.weight[np.where(self._by_item.person < self._persons, self._by_item.person, 0)]
+        return np.where(cell >= 0, weight / self._weight[np.maximum(cell, 0)], 0.0)
+
+    def _outside(self, values: Floats) -> Floats:
+        """Sum the squares of (cells × options) values of people's answers by slice, without those in a crossing."""
+        assert self._squared is not None
+        cell, option = self._own
+        own = np.flatnonzero(cell >= 0)
+        everyone = (values[:, : self._people.width] ** 2 * self._squared).sum(axis=1) / self._weight**2
+        inside = (self._own_weight[own] * values[cell[own], option[own]]) ** 2
+        of = self._cells.owner
+        rest = sums(of, everyone, self._n) - sums(of[cell[own]], inside, self._n)
+        return np.where(self._all_inside, 0.0, np.maximum(rest, 0.0))
+
+    @cached_property
+    def _all_inside(self) -> Flags:
+        """Slices in which the model answered for everyone whose own answers are compared."""
+        assert self._squared is not None
+        cell, of = self._own[0], self._cells.owner
+        own = np.flatnonzero(cell >= 0)
+        everyone = sums(of, (self._squared > 0).sum(axis=1), self._n)
+        counted = self._squared.sum(axis=1) / self._weight**2
+        left = sums(of, counted, self._n) - sums(of[cell[own]], self._own_weight[own] ** 2, self._n)
+        return (left <= 1e-12 * sums(of, counted, self._n)) & (everyone > 0)
+
+    def squares_of_counts(self, human: list[Floats], model: list[Floats]) -> Floats | None:
+        """As `squares`, from counts of people's answers: sums run in another order. None if units need sums of rows."""
+        if not self._single:
+            return None
+        by, (cell, option), n = self._by_item, self._own, self._n
+        seen = np.zeros(n)
+        of_crossing = self._owners[by.person]
+        for by_people, by_model in zip(human, model, strict=True):
+            z = self._own_weight * by_people[np.maximum(cell, 0), option] + sums(by.code, by_model, by.n)
+            seen += sums(of_crossing, z**2, n + 1)[:n] + self._outside(by_people)
+        return seen
+
+    def _variances_of_counts(self, parts: Sequence[Part]) -> list[Variances]:
+        """As `_variances`, in one pass over people's answers."""
+        people, cells, by, n = self._people, self._cells, self._by_item, self._n
+        (cell, option), width = self._own, self._people.width
+        masks = list({known.tobytes(): known for known, _, _ in parts if known.tobytes() not in self._there}.values())
+        values = np.zeros((n + 1, len(people.items), width, len(parts) + len(masks)))
+        for i, (_, by_people, _) in enumerate(parts):
+            values[cells.owner, cells.item, :, i] = by_people[:, :width] / self._weight[:, None]
+        for i, known in enumerate(masks):
+            values[cells.owner, cells.item, :, len(parts) + i] = known[:, None]
+        of_persons = people.products((self._begin - 1) // self._width, values)
+        for i, known in enumerate(masks):
+            answers = np.zeros(len(self._units))
+            answers[: self._persons] = np.rint(of_persons[:, len(parts) + i])
+            alone = (sums(by.code, known[self._cell], by.n) > 0) & ~((cell >= 0) & known[np.maximum(cell, 0)])
+            n_crossings = answers + sums(by.person, alone, len(self._units))
+            self._there[known.tobytes()] = n_crossings, answers[: self._persons] > 0
+        made = []
+        for i, (known, by_people, by_model) in enumerate(parts):
+            of_model = sums(by.code, by_model, by.n)
+            z = self._own_weight * by_people[np.maximum(cell, 0), option] + of_model
+            squares = sums(self._owners[by.person], z**2, n + 1)[:n] + self._outside(by_people)
+            total = sums(by.person, of_model, len(self._units))
+            total[: self._persons] += of_persons[:, i] * people.weight
+            there, _ = self._present(known)
+            n_cells, units = self._by_slice(there), self._by_slice(there > 0)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                v_cell = n_cells / (n_cells - 1) * squares
+                made.append((units / (units - 1) * self._by_slice(total**2), v_cell, units - 1.0))
+        return made
 
     def _table(self, values: Floats) -> Floats:
         """(items × slices × options) table of the (cells × options) values; the first option stands for no answer."""
@@ -371,7 +507,12 @@ class _WithPeople:
         slot = (self._begin - 1) // self._width
         return sums(slot, self._present(known)[1], self._n + 1)[: self._n]
 
-    def variances(self, known: Flags, human: Floats, model: Floats) -> tuple[Floats, Floats, Floats]:
+    def variances(self, parts: Sequence[Part]) -> list[Variances]:
+        if self._single:
+            return self._variances_of_counts(parts)
+        return [self._variances(*part) for part in parts]
+
+    def _variances(self, known: Flags, human: Floats, model: Floats) -> Variances:
         made, n, design = self._sum(self._by_cluster, human, model), self._n, self._design
         there, _ = self._present(known)
         n_cells, units = self._by_slice(there), self._by_slice(there > 0)

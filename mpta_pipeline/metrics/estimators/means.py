@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
 from mpta_pipeline.metrics.metric import Metric
+from mpta_pipeline.metrics.samples.compact import CompactFrame
 from mpta_pipeline.metrics.samples.survey_answers import Block, View, stacked
 from mpta_pipeline.metrics.statistics import equivalence, shrinkage
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, ratio, sums
-from mpta_pipeline.metrics.statistics.clustered import Means, Moments, SliceGaps, Slices, Totals, t_quantile
+from mpta_pipeline.metrics.statistics.clustered import Means, Moments, SliceGaps, Together, Totals, t_quantile
 from mpta_pipeline.metrics.statistics.intervals import apart, interval, paired
 
 # Note of an estimate with a single item cluster.
@@ -41,7 +42,7 @@ def of_group(expression: pl.Expr) -> bool:
     return any(name.startswith("group_") for name in expression.meta.root_names())
 
 
-def evaluate(frame: pl.DataFrame, metric: Metric, *, baselines: bool = True) -> Values:
+def evaluate(frame: pl.DataFrame | CompactFrame, metric: Metric, *, baselines: bool = True) -> Values:
     """Evaluate a metric over the rows, without group baselines."""
     assert metric.value is not None
     chosen = {name: e for name, e in metric.baselines.items() if baselines and not of_group(e)}
@@ -87,18 +88,35 @@ class Prepared:
         block: The block, of one condition.
         values: The metric over its rows.
         reference: No-persona value of each row's person and item; None if no effect is computed.
+        together: The slices of all dimensions; None keeps the rows.
     """
 
-    def __init__(self, block: Block, values: Values, reference: Floats | None) -> None:
+    def __init__(
+        self, block: Block, values: Values, reference: Floats | None, together: Together | None = None
+    ) -> None:
         self.block, self.values = block, values
         self.used = np.isfinite(values.x) & (values.count > 0) & (block.weight > 0)
         self.w = np.where(self.used, block.weight * values.count, 0.0)
-        self.moments = Moments(block.rows, values.x, self.w)
+        self._together = Together([]) if together is None else together
+        self.moments = self.summed(values.x)
         self.effect: Moments | None = None
         if reference is not None and np.isfinite(reference[self.used]).any():
-            self.effect = Moments(block.rows, values.x - reference, self.w)
-        self.net = {name: Moments(block.rows, values.x - b, self.w) for name, b in values.baselines.items()}
-        self.baselines = {name: Totals(block.rows, b, self.w) for name, b in values.baselines.items()}
+            self.effect = self.summed(values.x - reference)
+        self.net, self.baselines = {}, {}
+        for name, b in values.baselines.items():
+            self.net[name] = self.summed(values.x - b)
+            self.baselines[name] = Totals(block.rows, b, self.w)
+            self.baselines[name].summed(self._together)
+
+    def summed(self, x: Floats) -> Moments:
+        """A value over the same rows."""
+        made = Moments(self.block.rows, x, self.w)
+        made.summed(self._together)
+        return made
+
+    def released(self) -> None:
+        """Release the rows of baselines."""
+        self.values = replace(self.values, baselines={})
 
 
 def mean_estimates(view: View, prepared: Prepared, guesses: Mapping[str, Floats]) -> pl.DataFrame | None:
@@ -204,18 +222,14 @@ def _apart_from_outliers(
         if not np.isfinite(left).any() or np.nanmin(left) > level / (n - out.sum()):
             break
         out[np.nanargmin(left)] = True
-        codes = view.cut.codes
-        found = Slices(np.where((codes >= 0) & out[np.maximum(codes, 0)], -1, codes), n, rows=view.block.rows).gaps_of(
-            moments
-        )
+        found = view.slices.regrouped(np.where(out, -1, np.arange(n)), n).gaps_of(moments)
         _, p = apart(found, *ends, level=level)
     if not out.any():
         return None
     error, p = apart(found, *ends, level=level)
     values = [found.difference.copy(), error, found.df.copy(), p]
     for i in np.flatnonzero(out):
-        own = np.where(view.cut.codes == i, 0, np.where((view.cut.codes >= 0) & ~out[view.cut.codes], 1, -1))
-        one = Slices(own, 2, rows=view.block.rows).gaps_of(moments)
+        one = view.slices.regrouped(np.where(np.arange(n) == i, 0, np.where(out, -1, 1)), 2).gaps_of(moments)
         of_one = (one.difference, *(v for v in apart(one, *ends, level=level)), one.df)
         for into, value in zip((0, 1, 3, 2), of_one, strict=True):
             values[into][i] = value[0]

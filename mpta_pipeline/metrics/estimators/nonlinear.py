@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +10,11 @@ import polars as pl
 from scipy import sparse
 
 from mpta_pipeline.metrics.estimators.means import THIS_ITEM
-from mpta_pipeline.metrics.metric import Metric
+from mpta_pipeline.metrics.metric import METRICS, Metric
 from mpta_pipeline.metrics.samples.balancing import Units
 from mpta_pipeline.metrics.samples.survey_answers import Block, View
-from mpta_pipeline.metrics.statistics.arrays import Features, Flags, Floats, Ints
-from mpta_pipeline.metrics.statistics.bootstrap import Levels, combined_se, reweighted
+from mpta_pipeline.metrics.statistics.arrays import Features, Flags, Floats, Ints, ItemFeatures, sums
+from mpta_pipeline.metrics.statistics.bootstrap import Levels, combine, combined_se, reweighted, reweighted_items
 from mpta_pipeline.metrics.statistics.intervals import Ratio, fieller, interval, meaningless_words
 from mpta_pipeline.metrics.statistics.jackknife import TwoWay
 
@@ -25,6 +25,11 @@ WIDE = 64
 def weighted_features(block: Block, features: Callable[[Units], Features]) -> Features | None:
     """Compute a metric's features over the block's rows times their weight; None if it applies to no row."""
     made = features(block.units)
+    if isinstance(made, ItemFeatures):
+        w = block.weight[made.row]
+        kept = w > 0
+        values = made.values[kept] * w[kept, None]
+        return replace(made, row=made.row[kept], item=made.item[kept], values=values) if len(values) else None
     if isinstance(made, np.ndarray):
         # Column by column, the order in which they are summed.
         return np.asfortranarray(made * block.weight[:, None]) if made.any() else None
@@ -45,6 +50,7 @@ def nonlinear_estimates(view: View, metric: Metric, features: Features) -> pl.Da
     """
     block, slices = view.block, view.slices
     statistic = metric.statistic
+    assert not isinstance(features, ItemFeatures)
     if isinstance(features, np.ndarray):
         used = slices.inside & np.any([column != 0 for column in features.T], axis=0)
         totals = np.stack([slices.sum(column) for column in features.T], axis=1)
@@ -55,29 +61,100 @@ def nonlinear_estimates(view: View, metric: Metric, features: Features) -> pl.Da
         totals = (gather @ features).toarray()
     if not used.any():
         return None
-    sizes = view.sizes(used)
+    df, one = _degrees(view, used)
+    codes = np.where(used, view.cut.codes, -1)
+    if statistic is not None:
+        estimate = statistic(np.asarray(totals))
+        se = combined_se(block.replicates, codes, view.n, features, lambda totals, _slice: statistic(totals))
+        return _of_statistic(view, metric, estimate, se, used=used, df=df, one=one)
+    levels = (block.replicates.persona, block.replicates.item, block.replicates.cell)
+    found, undefined = _ratio(
+        metric, view.n, features, totals, codes=codes, levels=levels, df=df, one=one, level=block.rules.level
+    )
+    ends = found.low, found.high
+    default = "combined one-way bootstraps (persona × item), Fieller"
+    notes = [words or note for words, note in zip(undefined, _notes(df, one), strict=True)]
+    return _rows(view, found.estimate, found.se, ends, used=used, notes=notes, default=default)
+
+
+def item_estimates(view: View, names: Sequence[str], joint: ItemFeatures) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Compute all rows of metrics that are means of statistics of single items.
+
+    Args:
+        view: The rows and their slices.
+        names: The metrics.
+        joint: Their weighted features, side by side.
+    """
+    block, n = view.block, view.n
+    slices = view.cut.codes[joint.row]
+    used = np.zeros(joint.height, dtype=bool)
+    used[joint.row[slices >= 0]] = True
+    if not used.any():
+        return
+    df, one = _degrees(view, used)
+    place = np.where(slices >= 0, slices, n) * joint.n_items + joint.item
+    size = (n + 1) * joint.n_items
+    totals = [sums(place, column, size).reshape(n + 1, -1)[:n].T for column in joint.values.T]
+    statistics = [METRICS[name].statistic for name in names]
+    known = [statistic for statistic in statistics if statistic is not None]
+    persona, item, cell = (
+        reweighted_items(levels, slices, n, joint, known)
+        for levels in (block.replicates.persona, block.replicates.item, block.replicates.cell)
+    )
+    errors = np.where(np.isnan(item), np.sqrt(persona), combine(persona, item, cell))
+    width = len(totals) // len(known)
+    for i, (name, statistic) in enumerate(zip(names, known, strict=True)):
+        estimate = statistic(np.stack(totals[i * width : (i + 1) * width]))
+        yield name, _of_statistic(view, METRICS[name], estimate, errors[i], used=used, df=df, one=one)
+
+
+def joined(parts: Mapping[str, ItemFeatures]) -> list[tuple[list[str], ItemFeatures]]:
+    """Put features of single items side by side that are of the same rows, with the names of their metrics."""
+    found: list[tuple[list[str], list[ItemFeatures]]] = []
+    for name, part in parts.items():
+        for names, others in found:
+            if np.array_equal(others[0].row, part.row) and np.array_equal(others[0].item, part.item):
+                names.append(name)
+                others.append(part)
+                break
+        else:
+            found.append(([name], [part]))
+    return [(names, replace(alike[0], values=np.hstack([a.values for a in alike]))) for names, alike in found]
+
+
+def _degrees(view: View, used: Flags) -> tuple[Floats, Flags]:
+    """Degrees of freedom of each slice, and whether it has a single item cluster."""
     clusters = view.clusters(used)
     one = clusters == 1
     units = view.units(used)
     df = np.where(one, units, np.minimum(units, clusters)) - 1.0
-    df = np.where(df >= 1, df, np.nan)
-    codes = np.where(used, view.cut.codes, -1)
-    levels = (block.replicates.persona, block.replicates.item, block.replicates.cell)
-    notes: list[str | None] = [THIS_ITEM if only else None for only in one & np.isfinite(df)]
-    if statistic is None:
-        found, undefined = _ratio(
-            metric, view.n, features, totals, codes=codes, levels=levels, df=df, one=one, level=block.rules.level
-        )
-        notes = [words or note for words, note in zip(undefined, notes, strict=True)]
-        estimate, se, low, high = found.estimate, found.se, found.low, found.high
-        default = "combined one-way bootstraps (persona × item), Fieller"
-    else:
-        estimate = statistic(np.asarray(totals))
-        se = combined_se(block.replicates, codes, view.n, features, lambda totals, _slice: statistic(totals))
-        se = np.where(np.isfinite(df) & np.isfinite(estimate), se, np.nan)
-        se = np.where(se < 1e-9, 0.0, se)
-        low, high, _ = interval(metric, estimate, se, df, level=block.rules.level)
-        default = "combined one-way bootstraps (persona × item), t"
+    return np.where(df >= 1, df, np.nan), one
+
+
+def _notes(df: Floats, one: Flags) -> list[str | None]:
+    return [THIS_ITEM if only else None for only in one & np.isfinite(df)]
+
+
+def _of_statistic(
+    view: View, metric: Metric, estimate: Floats, se: Floats, *, used: Flags, df: Floats, one: Flags
+) -> pl.DataFrame:
+    se = np.where(np.isfinite(df) & np.isfinite(estimate), se, np.nan)
+    se = np.where(se < 1e-9, 0.0, se)
+    low, high, _ = interval(metric, estimate, se, df, level=view.block.rules.level)
+    default = "combined one-way bootstraps (persona × item), t"
+    return _rows(view, estimate, se, (low, high), used=used, notes=_notes(df, one), default=default)
+
+
+def _rows(
+    view: View,
+    estimate: Floats,
+    se: Floats,
+    ends: tuple[Floats, Floats],
+    *,
+    used: Flags,
+    notes: list[str | None],
+    default: str,
+) -> pl.DataFrame:
     words = np.select(
         [~np.isfinite(se), se == 0],
         ["no error: too few clusters", "all replicates alike: Wilson on the smaller number of clusters"],
@@ -89,11 +166,11 @@ def nonlinear_estimates(view: View, metric: Metric, features: Features) -> pl.Da
             "baseline": [""] * view.n,
             "estimate": estimate,
             "se": se,
-            "ci_low": low,
-            "ci_high": high,
-            "method": [f"{word}; {block.note}" for word in words],
+            "ci_low": ends[0],
+            "ci_high": ends[1],
+            "method": [f"{word}; {view.block.note}" for word in words],
             "note": pl.Series(notes, dtype=pl.String),
-            **sizes,
+            **view.sizes(used),
         }
     )
 

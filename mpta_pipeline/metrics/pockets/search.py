@@ -20,8 +20,9 @@ from mpta_pipeline.core.study import EstimateRules
 from mpta_pipeline.core.tables import POCKETS
 from mpta_pipeline.metrics.estimators.means import reference_values
 from mpta_pipeline.metrics.samples import groups as g
-from mpta_pipeline.metrics.samples.balancing import balance_chunks, by_persona
-from mpta_pipeline.metrics.samples.item_features import with_facts
+from mpta_pipeline.metrics.samples.balancing import UNIT_KEY, Units, balance_chunks, by_persona
+from mpta_pipeline.metrics.samples.compact import CompactFrame
+from mpta_pipeline.metrics.samples.item_features import COLUMNS, with_facts
 from mpta_pipeline.metrics.samples.survey_answers import REFERENCE, Block, blocks
 from mpta_pipeline.metrics.statistics import multiplicity, shrinkage
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, dense, sums
@@ -91,14 +92,20 @@ def find_pockets(
     """
     wrong = _Wrong()
     chunks = by_persona(scores) if isinstance(scores, pl.DataFrame) else scores
-    made = balance_chunks(wrong.seen(of_people(of_control(chunk)) for chunk in chunks), columns=_USED)
+
+    def finished(units: Units) -> Units:
+        frame = with_facts(units, None).select(*UNIT_KEY, *_USED, *COLUMNS)
+        return units.on(CompactFrame.of(frame))
+
+    made = balance_chunks(
+        wrong.seen(of_people(of_control(chunk)) for chunk in chunks), columns=_USED, finished=finished
+    )
     # Without an answer key, no group can be worse.
     if made is None or wrong.keyless:
         return POCKETS.empty()
     model, task = made.model, made.task
-    units = made.units.on(made.units.frame.select("survey", "condition", "respondent_id", "item_id", *_USED))
+    units = made.units
     del made  # each block holds its own answers
-    units = units.on(with_facts(units, None))
     traits = sorted(g.traits(groups))
     found: list[pl.DataFrame] = []
     one: list[tuple[int, int]] = []
@@ -151,15 +158,17 @@ def _prepared(block: Block) -> pl.DataFrame:
         np.nan,
     )
     reference = reference_values(credit, np.ones(len(credit)), block.condition(REFERENCE), block.pair)
+    mode = frame.get_column("item_mode").fill_null(np.nan).to_numpy()
     # Every candidate filters the rows, so that other columns would cost time and memory.
     kept = [
         *("respondent_id", "condition", "cluster_id", "item_id", "n_orders"),
         *(c for c in frame.columns if c == g.UNIT or c.startswith(g.TRAIT)),
     ]
     return (
-        frame.with_columns(
+        frame.select(*kept)
+        .with_columns(
             pl.Series("score", credit),
-            pl.Series("score_net_of_item_mode", credit - frame.get_column("item_mode").fill_null(np.nan).to_numpy()),
+            pl.Series("score_net_of_item_mode", credit - mode),
             pl.Series("persona_effect", credit - reference),
             pl.Series("w", block.weight),
         )

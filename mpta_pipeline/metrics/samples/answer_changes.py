@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION
+from mpta_pipeline.metrics.samples.compact import CompactFrame
 from mpta_pipeline.metrics.samples.picked_options import Picks, read_picks
 from mpta_pipeline.metrics.samples.row_keys import Keys
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints
@@ -93,7 +94,7 @@ def _counterpart(rows: pl.DataFrame, keys: Keys, of: Flags, to: Flags, by: Seque
     return np.where(of & (known[place] == key), others[first][place], -1)
 
 
-def with_controls(units: pl.DataFrame) -> pl.DataFrame:
+def with_controls(units: pl.DataFrame | CompactFrame) -> pl.DataFrame:
     """Add `control_<condition>`, the credit of the same person and item under each control, and `placebo_flips`.
 
     `placebo_flips` is the share of answers that neutral text of the same length changes. Both are null if the condition
@@ -102,6 +103,7 @@ def with_controls(units: pl.DataFrame) -> pl.DataFrame:
     Args:
         units: Balanced answers of one model and task.
     """
+    assert isinstance(units, pl.DataFrame)
     pair = ["survey", "respondent_id", "item_id"]
     asked = units.filter(pl.col("condition").is_in(CONTROLS), pl.col("n_orders") > pl.col("n_error"))
     if asked.is_empty():

@@ -12,8 +12,9 @@ from mpta_pipeline.core.arms import of_control
 from mpta_pipeline.core.described_groups import of_people
 from mpta_pipeline.metrics.samples.answer_changes import with_controls
 from mpta_pipeline.metrics.samples.balancing import Units, balance_chunks, by_persona
+from mpta_pipeline.metrics.samples.compact import CompactFrame
 from mpta_pipeline.metrics.samples.direct_estimates import DirectEstimates
-from mpta_pipeline.metrics.samples.item_features import with_facts
+from mpta_pipeline.metrics.samples.item_features import with_facts, with_places
 
 
 @dataclass(frozen=True)
@@ -45,18 +46,23 @@ def gather(
 ) -> Answers | None:
     """Gather the answers; None without any. The arguments are those of `estimates.compute_estimates`."""
     stated: list[pl.DataFrame] = []
-    made = balance_chunks(_people_of(by_persona(scores) if isinstance(scores, pl.DataFrame) else scores, stated))
+
+    def finished(units: Units) -> Units:
+        units = units.on(with_controls(units.frame))
+        units = units.on(with_facts(units, items, retest))
+        nothing = np.zeros((units.frame.height, 0))
+        # All that needs these has been computed.
+        units = replace(units, mass=nothing, votes=nothing)
+        return units.on(CompactFrame.of(_with_ceiling(units.frame, ceiling).drop("places")))
+
+    made = balance_chunks(
+        _people_of(by_persona(scores) if isinstance(scores, pl.DataFrame) else scores, stated), finished=finished
+    )
     if made is None:
         return None
-    model, task, keyed, balanced = made.model, made.task, made.keyed, made.units
-    del made  # each step replaces the answers of the one before
-    balanced = balanced.on(with_controls(balanced.frame))
-    balanced = balanced.on(with_facts(balanced, items, retest))
-    nothing = np.zeros((balanced.frame.height, 0))
-    # All that needs these has been computed.
-    balanced = replace(balanced, mass=nothing, votes=nothing)
-    units = balanced.on(_with_ceiling(balanced.frame, ceiling))
-    return Answers(units, model, task, keyed, DirectEstimates.joined(stated))
+    assert isinstance(made.units.frame, CompactFrame)
+    units = made.units.on(with_places(made.units.frame, items))
+    return Answers(units, made.model, made.task, made.keyed, DirectEstimates.joined(stated))
 
 
 def _people_of(chunks: Iterable[pl.DataFrame], stated: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:
@@ -67,7 +73,8 @@ def _people_of(chunks: Iterable[pl.DataFrame], stated: list[pl.DataFrame]) -> It
         yield of_people(of_control(chunk))
 
 
-def _with_ceiling(units: pl.DataFrame, ceiling: pl.DataFrame | None) -> pl.DataFrame:
+def _with_ceiling(units: pl.DataFrame | CompactFrame, ceiling: pl.DataFrame | None) -> pl.DataFrame:
+    assert isinstance(units, pl.DataFrame)
     if ceiling is None:
         return units.with_columns(pl.lit(None, pl.Float64).alias("ceiling"))
     return units.join(ceiling, on=["survey", "item_id", "respondent_id"], how="left", maintain_order="left")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mpta_pipeline.core.errors import ValidationError
 from mpta_pipeline.metrics.samples.answer_changes import FLIPS, flips
+from mpta_pipeline.metrics.samples.compact import CompactFrame
 from mpta_pipeline.metrics.samples.conversation_order import order_effects
 from mpta_pipeline.metrics.samples.picked_options import TIE, one_hot, read_picks, with_vector
 from mpta_pipeline.metrics.samples.row_keys import Keys
@@ -67,25 +68,29 @@ class Units:
         positions: (units × K) how often each shown position was picked.
     """
 
-    frame: pl.DataFrame
+    frame: pl.DataFrame | CompactFrame
     answer: Floats
     mass: Floats
     positions: Floats
     votes: Floats
 
     def take(self, keep: NDArray[np.bool_]) -> Units:
-        """Keep the units of a mask."""
-        if keep.all():
+        """Keep the units of a mask. Adjacent units are not copied."""
+        place = np.flatnonzero(keep)
+        if len(place) == len(keep):
             return self
+        rows: slice | Ints = place
+        if len(place) and int(place[-1]) - int(place[0]) + 1 == len(place):
+            rows = slice(int(place[0]), int(place[-1]) + 1)
         return Units(
-            self.frame.filter(pl.Series(keep)),
-            self.answer[keep],
-            self.mass[keep],
-            self.positions[keep],
-            self.votes[keep],
+            self.frame.rows(rows) if isinstance(self.frame, CompactFrame) else self.frame.filter(pl.Series(keep)),
+            self.answer[rows],
+            self.mass[rows],
+            self.positions[rows],
+            self.votes[rows],
         )
 
-    def on(self, frame: pl.DataFrame) -> Units:
+    def on(self, frame: pl.DataFrame | CompactFrame) -> Units:
         """Replace the frame by one with more columns for the same units."""
         return replace(self, frame=frame)
 
@@ -107,12 +112,18 @@ class Balanced:
     keyed: bool
 
 
-def balance_chunks(chunks: Iterable[pl.DataFrame], *, columns: Collection[str] | None = None) -> Balanced | None:
+def balance_chunks(
+    chunks: Iterable[pl.DataFrame],
+    *,
+    columns: Collection[str] | None = None,
+    finished: Callable[[Units], Units] = lambda units: units,
+) -> Balanced | None:
     """Balance scores chunk by chunk, so that single scores of one chunk only are in memory; None without scores.
 
     Args:
         chunks: SCORES of one model and task. All answers for a respondent are in the same chunk.
         columns: The columns to keep of the units' frame; all arrays then have no options. None keeps everything.
+        finished: What is done with the units of each chunk before they are joined.
 
     Raises:
         ValidationError: The scores belong to several models or tasks, or a respondent is in several chunks.
@@ -134,7 +145,7 @@ def balance_chunks(chunks: Iterable[pl.DataFrame], *, columns: Collection[str] |
                 )
         keyed = keyed and chunk.get_column("gold_idx").null_count() == 0
         units = balance(chunk)
-        parts.append(units if columns is None else _only(units, columns))
+        parts.append(finished(units if columns is None else _only(units, columns)))
     if not parts:
         return None
     return Balanced(_joined(parts), names["model"].pop(), names["task"].pop(), keyed)
@@ -166,9 +177,7 @@ def _joined(parts: list[Units]) -> Units:
     arrays = {name: [getattr(part, name) for part in parts] for name in ("answer", "mass", "positions", "votes")}
     # What has been joined is released at once: the parts and the whole would take twice the memory.
     parts.clear()
-    whole = pl.concat(frames, rechunk=False)
     twice = pl.concat([frame.select(pl.col("respondent_id").unique()) for frame in frames])
-    frames.clear()
     repeated = twice.filter(pl.col("respondent_id").is_duplicated()).get_column("respondent_id").n_unique()
     if repeated:
         raise ValidationError(
@@ -177,7 +186,15 @@ def _joined(parts: list[Units]) -> Units:
             value=f"{repeated} respondents",
             remedy="put all scores of a respondent into one chunk",
         )
+    compact = [frame for frame in frames if isinstance(frame, CompactFrame)]
+    whole: pl.DataFrame | CompactFrame
+    if compact:
+        whole = CompactFrame.joined(compact)
+    else:
+        whole = pl.concat([frame for frame in frames if isinstance(frame, pl.DataFrame)], rechunk=False)
+    frames.clear()
     order = Keys(whole).order(UNIT_KEY, "respondent_id")
+    whole = whole.in_order(order) if isinstance(whole, CompactFrame) else whole[order]
     width = max(array.shape[1] for array in arrays["answer"])
 
     def stacked(name: str) -> Floats:
@@ -186,7 +203,7 @@ def _joined(parts: list[Units]) -> Units:
         )
         return np.asarray(padded[order])
 
-    return Units(whole[order], stacked("answer"), stacked("mass"), stacked("positions"), stacked("votes"))
+    return Units(whole, stacked("answer"), stacked("mass"), stacked("positions"), stacked("votes"))
 
 
 def balance(scores: pl.DataFrame) -> Units:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -11,6 +9,7 @@ from numpy.typing import NDArray
 from mpta_pipeline.core import labels as names
 from mpta_pipeline.core import row_dimensions
 from mpta_pipeline.core.errors import ConfigError
+from mpta_pipeline.metrics.statistics.arrays import narrow
 
 CROSS = names.CROSS
 ALL = names.ALL
@@ -23,13 +22,17 @@ DESIGN = ("sample", "sample_wave", "stratum", "psu")
 UNIT = "sampled_with"
 
 
-@dataclass(frozen=True)
 class Cut:
     """A dimension over some rows: the slice of each row (−1 if unknown) and the sorted names of the slices."""
 
-    dimension: str
-    codes: NDArray[np.int64]
-    labels: list[str]
+    def __init__(self, dimension: str, codes: NDArray[np.int64], labels: list[str]) -> None:
+        self.dimension, self.labels = dimension, labels
+        self._codes = narrow(codes, len(labels))
+
+    @property
+    def codes(self) -> NDArray[np.int64]:
+        """Slice of each row."""
+        return self._codes.astype(np.int64, copy=False)
 
 
 def sampled(groups: pl.DataFrame, respondent_id: pl.Series) -> pl.Series:

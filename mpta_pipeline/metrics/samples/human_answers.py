@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,13 +11,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy import sparse
 
 from mpta_pipeline.metrics.samples import groups as g
-from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, sums
+from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints
 from mpta_pipeline.metrics.statistics.linearization import Design, design_of
 
 # Answers that are looked at together: their arrays take about 100 MB.
 MOST_ROWS = 1_000_000
+# Counts of people's answers by random group that are kept, in bytes.
+MOST_REMEMBERED = 256_000_000
 _NOT_ASKED = -1
 
 
@@ -42,6 +46,8 @@ class People:
         items: Item ids, sorted; item codes are positions in it.
         width: Largest number of options of any item.
         counted_once: Every answer has weight 1.
+        structures: Statistics of the correlations of persons' own answers, by a digest of what they come from.
+        drawn: Random groups of the answers (`Block.random_groups`), by a name of what they were drawn from.
     """
 
     answers: NDArray[np.signedinteger[Any]]
@@ -52,6 +58,10 @@ class People:
     width: int
     counted_once: bool = True
     _counts: dict[tuple[str, bool], Floats] = field(default_factory=dict, repr=False)
+    _in_groups: dict[tuple[str, bytes], tuple[Floats, Floats]] = field(default_factory=dict, repr=False)
+    structures: dict[bytes, Any] = field(default_factory=dict, repr=False)
+    drawn: dict[tuple[str, bytes], NDArray[np.uint8]] = field(default_factory=dict, repr=False)
+    _by_person: list[tuple[slice, NDArray[np.int32], Ints]] = field(default_factory=list, repr=False)
 
     @cached_property
     def design(self) -> Design:
@@ -61,7 +71,7 @@ class People:
     def weighted(self) -> People:
         """Apply the survey's weights to the same answers. People without a weight are excluded."""
         own = np.maximum(np.nan_to_num(self.own_weight, nan=0.0), 0.0)
-        return replace(self, weight=own, counted_once=False, _counts={})
+        return replace(self, weight=own, counted_once=False, _counts={}, _in_groups={})
 
     @property
     def empty(self) -> bool:
@@ -89,6 +99,37 @@ class People:
         """Weight of the answers of persons to items."""
         return np.asarray(self.weight[person] if self.weight.ndim == 1 else self.weight[item, person])
 
+    def products(self, slot: Ints, values: Floats) -> Floats:
+        """Sum values of each person's answers.
+
+        Args:
+            slot: Slice of each person.
+            values: (slices × items × options × m) values of an answer.
+
+        Returns:
+            (persons × m) sums.
+        """
+        if not self._by_person:
+            made = []
+            step = max(1, MOST_ROWS // max(len(self.items), 1))
+            for first in range(0, self.persons.height, step):
+                answers = self.answers[:, first : first + step].T
+                there = answers >= 0
+                place = np.arange(len(self.items), dtype=np.int32) * np.int32(self.width) + answers
+                ends = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
+                made.append((slice(first, first + len(answers)), place[there], ends))
+            self._by_person.extend(made)
+        out = np.zeros((self.persons.height, values.shape[3]))
+        flat = values.reshape(-1, values.shape[3])
+        index = np.int32 if len(flat) < 2**31 else np.int64
+        begin = (slot * (len(self.items) * self.width)).astype(index)
+        ones = np.ones(max((len(place) for _, place, _ in self._by_person), default=0))
+        for persons, place, ends in self._by_person:
+            row = place + np.repeat(begin[persons], np.diff(ends))
+            answers = sparse.csr_matrix((ones[: len(row)], row, ends), shape=(len(ends) - 1, len(flat)))
+            out[persons] = answers @ flat
+        return out
+
     @cached_property
     def weight_of_persons(self) -> Floats:
         """Weight of each person; that of the last answer if it depends on the item."""
@@ -107,13 +148,18 @@ class People:
                 out[:, column] = np.where(given >= 0, given, np.nan)
         return out
 
-    def own(self, respondent_ids: pl.Series, item: Ints) -> list[pl.Series]:
-        """Own answer of each row's person to the row's item (`item_codes`), and its weight; null if there is none."""
+    def person_codes(self, respondent_ids: pl.Series) -> Ints:
+        """Return the codes of persons, −1 for those who are not among them."""
+        ids = self.persons.get_column("respondent_id").to_list()
+        if not ids:
+            return np.full(len(respondent_ids), -1, dtype=np.int64)
+        return respondent_ids.cast(pl.Enum(ids), strict=False).to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
+
+    def own(self, codes: Ints, item: Ints) -> list[pl.Series]:
+        """Own answer of each row's person (`person_codes`) to its item (`item_codes`), and its weight; null if none."""
         if self.empty:
             nothing = pl.Series([None]).new_from_index(0, len(item))
             return [nothing.cast(pl.Int64).alias("own_idx"), nothing.cast(pl.Float64).alias("own_weight")]
-        ids = self.persons.get_column("respondent_id").to_list()
-        codes = respondent_ids.cast(pl.Enum(ids), strict=False).to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
         known = np.flatnonzero((codes >= 0) & (item >= 0))
         given = np.full(len(item), _NOT_ASKED)
         weight = np.full(len(item), np.nan)
@@ -128,16 +174,75 @@ class People:
 
     def _count(self, dimension: str) -> None:
         cut = self.cut_persons(dimension)
-        n = len(cut.labels)
-        slot = np.where(cut.codes >= 0, cut.codes, n)
+        n, width = len(cut.labels), self.width + 1
+        # The last slice holds persons without one, and the first option stands for no answer.
+        slot = np.where(cut.codes >= 0, cut.codes, n) * width + 1
         made = [np.zeros((n, len(self.items), self.width)) for _ in range(1 if self.counted_once else 2)]
         for items in self.parts():
-            rows = self.rows(items)
-            size = (items.stop - items.start) * self.width
-            place = slot[rows.person] * size + (rows.item - items.start) * self.width + rows.option
-            for counts, w in zip(made, (rows.weight, rows.weight**2), strict=False):
-                counts[:, items] = sums(place, w, (n + 1) * size).reshape(n + 1, -1, self.width)[:n]
+            shape = (items.stop - items.start, n + 1, width)
+            place = np.arange(shape[0])[:, None] * (shape[1] * width) + slot
+            place += self.answers[items]
+            weight = self.weight if self.weight.ndim == 1 else self.weight[items]
+            for counts, power in zip(made, (1, 2), strict=False):
+                of_row = None if self.counted_once else np.broadcast_to(weight**power, place.shape).ravel()
+                counted = np.bincount(place.ravel(), of_row, minlength=int(np.prod(shape))).reshape(shape)
+                counts[:, items] = np.moveaxis(counted[:, :n, 1:], 0, 1)
         self._counts[dimension, False], self._counts[dimension, True] = made[0], made[-1]
+
+    def counts_by_group(
+        self, dimension: str, names: list[str], group: NDArray[np.uint8], n_groups: int
+    ) -> tuple[Floats, Floats]:
+        """Sum the weights of answers as `counts`, within random groups of persons or of single answers.
+
+        Args:
+            dimension: A dimension of people.
+            names: Its slices in order.
+            group: Group of each person, or of each item and person.
+            n_groups: Number of groups.
+
+        Returns:
+            (groups × slices × items × options) weights, and (groups × slices × items) squared weights.
+        """
+        labels = self.cut_persons(dimension).labels
+        key = (f"{dimension} {group.ndim} {n_groups}", hashlib.sha256(group.tobytes()).digest())
+        made = self._in_groups.get(key)
+        if made is None:
+            made = self._counted_by_group(dimension, group, n_groups)
+            # The same people are compared with the model's answers under each condition.
+            if sum(c.nbytes + s.nbytes for c, s in [*self._in_groups.values(), made]) <= MOST_REMEMBERED:
+                self._in_groups[key] = made
+        if names == labels:
+            return made
+        places = {name: i for i, name in enumerate(labels)}
+        known = [i for i, name in enumerate(names) if name in places]
+        out = tuple(np.zeros((n_groups, len(names), *values.shape[2:])) for values in made)
+        for values, of in zip(out, made, strict=True):
+            values[:, known] = of[:, [places[names[i]] for i in known]]
+        return out[0], out[1]
+
+    def _counted_by_group(self, dimension: str, group: NDArray[np.uint8], n_groups: int) -> tuple[Floats, Floats]:
+        cut = self.cut_persons(dimension)
+        n, n_items, width = len(cut.labels), len(self.items), self.width + 1
+        # The last slice holds persons without one, and the first option stands for no answer.
+        slot = np.where(cut.codes >= 0, cut.codes, n) * width + 1
+        of_person = slot + group.astype(np.int64) * ((n + 1) * width) if group.ndim == 1 else slot
+        counted, squared = np.zeros((n_groups, n, n_items, self.width)), np.zeros((n_groups, n, n_items))
+        size = n_groups * (n + 1) * width
+        for items in self.parts():
+            place = np.arange(items.stop - items.start)[:, None] * size + of_person
+            if group.ndim > 1:
+                place += group[items].astype(np.int64) * ((n + 1) * width)
+            place += self.answers[items]
+            shape = (items.stop - items.start, n_groups, n + 1, width)
+            weight = self.weight if self.weight.ndim == 1 else self.weight[items]
+            for power in (1, 2) if not self.counted_once else (1,):
+                of_row = None if self.counted_once else np.broadcast_to(weight**power, place.shape).ravel()
+                made = np.bincount(place.ravel(), of_row, minlength=int(np.prod(shape))).reshape(shape)[:, :, :n, 1:]
+                if power == 1:
+                    counted[:, :, items] = np.moveaxis(made, 0, 2)
+                if power == 2 or self.counted_once:
+                    squared[:, :, items] = np.moveaxis(made.sum(axis=3), 0, 2)
+        return counted, squared
 
     def item_codes(self, item_ids: pl.Series) -> Ints:
         """Return the codes of items, −1 for items that nobody answered."""

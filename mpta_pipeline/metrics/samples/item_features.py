@@ -7,6 +7,7 @@ import polars as pl
 
 from mpta_pipeline.core import row_dimensions
 from mpta_pipeline.metrics.samples.balancing import Units
+from mpta_pipeline.metrics.samples.compact import CompactFrame
 
 COLUMNS: dict[str, pl.DataType] = {
     "context": pl.String(),
@@ -33,6 +34,7 @@ def with_facts(units: Units, items: pl.DataFrame | None, retest: pl.DataFrame | 
         items: ITEMS.
         retest: column and retest accuracy, for items about a `column`.
     """
+    assert isinstance(units.frame, pl.DataFrame)
     if items is None:
         return units.frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in COLUMNS.items())
     facts = items.select(
@@ -53,6 +55,13 @@ def with_facts(units: Units, items: pl.DataFrame | None, retest: pl.DataFrame | 
         ((bias.list.count_matches(1.0) > 1) | (bias.list.count_matches(-1.0) > 1)).alias("one_group"),
     )
     return made.with_columns(_votes_by_bias(units, made.get_column("option_bias"))).drop("option_bias")
+
+
+def with_places(units: CompactFrame, items: pl.DataFrame | None) -> CompactFrame:
+    """Add `places` to answers without it, stored once per item."""
+    if items is None:
+        return units.with_columns(pl.Series("places", [None], COLUMNS["places"]).new_from_index(0, units.height))
+    return units.looked_up("item_id", items.select("item_id", pl.col("option_scores").alias("places")))
 
 
 def _votes_by_bias(units: Units, option_bias: pl.Series) -> list[pl.Series]:

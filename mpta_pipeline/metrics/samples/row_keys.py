@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from mpta_pipeline.metrics.samples.compact import CompactFrame
 from mpta_pipeline.metrics.statistics.arrays import Ints, dense
 
 _MOST = 2**62
@@ -15,13 +16,15 @@ _MOST = 2**62
 class Keys:
     """The rows of a frame, numbered by the values of chosen columns."""
 
-    def __init__(self, frame: pl.DataFrame) -> None:
+    def __init__(self, frame: pl.DataFrame | CompactFrame) -> None:
         self._frame = frame
         self._codes: dict[str, tuple[Ints, int]] = {}
 
     def _column(self, name: str) -> tuple[Ints, int]:
         """Rank each row's value among the column's distinct sorted values, and count these values."""
-        if name not in self._codes:
+        if name not in self._codes and isinstance(self._frame, CompactFrame):
+            self._codes[name] = (self._frame.codes(name), len(self._frame.distinct(name)))
+        elif name not in self._codes:
             values = self._frame.get_column(name)
             if values.dtype.is_integer():
                 known, code = np.unique(values.to_numpy(), return_inverse=True)
@@ -36,6 +39,8 @@ class Keys:
         key, size = np.zeros(self._frame.height, dtype=np.int64), 1
         for name in names:
             code, n = self._column(name)
+            if n == 1:
+                continue
             if size > _MOST // max(n, 1):
                 known, key = np.unique(key, return_inverse=True)
                 size = len(known)

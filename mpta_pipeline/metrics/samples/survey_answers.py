@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from mpta_pipeline.core import row_dimensions
 from mpta_pipeline.core.study import EstimateRules
@@ -16,16 +18,17 @@ from mpta_pipeline.core.vocabulary import REFERENCE_CONDITION
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples import human_answers as h
 from mpta_pipeline.metrics.samples.balancing import Units
+from mpta_pipeline.metrics.samples.compact import CompactFrame
 from mpta_pipeline.metrics.samples.direct_estimates import DirectEstimates
 from mpta_pipeline.metrics.samples.published_polls import ENTRY, Polls
-from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, dense, ratio
-from mpta_pipeline.metrics.statistics.bootstrap import Hashes, Replicates, hash_ids
+from mpta_pipeline.metrics.statistics.arrays import MANY_ROWS, Flags, Floats, Ints, numbered, ratio
+from mpta_pipeline.metrics.statistics.bootstrap import Hashes, Replicates, hash_ids, mix
 from mpta_pipeline.metrics.statistics.clustered import Rows, Slices
 
 REFERENCE = REFERENCE_CONDITION
 NO_WEIGHTS = "no survey weights"
-# Number of each row's persona, which saves lookups by id.
-CODE = "persona_code"
+# Rows whose key is guessed at a time: their counts take about 30 MB.
+GUESSED = 200_000
 # The bootstrap's weights must not change with the study, so that estimates of two studies can be compared.
 SEED = 0
 
@@ -54,10 +57,10 @@ class Block:
     polls: Polls | None = None
     direct: DirectEstimates | None = None
 
-    @property
-    def frame(self) -> pl.DataFrame:
+    @cached_property
+    def frame(self) -> CompactFrame:
         """One row per answer."""
-        return self.units.frame
+        return CompactFrame.of(self.units.frame)
 
     @cached_property
     def weight(self) -> Floats:
@@ -67,35 +70,36 @@ class Block:
     @cached_property
     def persona(self) -> Ints:
         """Persona code of each row."""
-        return dense(self.frame.get_column("respondent_id"))
+        return self.frame.codes("respondent_id")
 
     @cached_property
     def unit(self) -> Ints | None:
         """Primary sampling unit of each row's persona; None if sampled individually or unknown."""
-        return dense(self.frame.get_column(g.UNIT)) if g.UNIT in self.frame.columns else None
+        return self.frame.codes(g.UNIT) if g.UNIT in self.frame.columns else None
 
     @cached_property
     def person(self) -> Ints:
         """Index of each row's person among the people's persons; persons who are not among them come last."""
-        known, ids = self.people.persons.get_column("respondent_id"), self.frame.get_column("respondent_id")
-        others = ids.filter(~ids.is_in(known.implode())).unique().sort()
+        known, ids = self.people.persons.get_column("respondent_id"), self.frame.distinct("respondent_id")
+        others = ids.filter(~ids.is_in(known.implode()))
         names = pl.concat([known, others])
-        return ids.cast(pl.Enum(names)).to_physical().cast(pl.Int64).to_numpy()
+        return ids.cast(pl.Enum(names)).to_physical().cast(pl.Int64).to_numpy()[self.persona]
 
     @cached_property
     def cluster(self) -> Ints:
         """Item-cluster code of each row."""
-        return dense(self.frame.get_column("cluster_id"))
+        return self.frame.codes("cluster_id")
 
     @cached_property
     def item(self) -> Ints:
         """Item code of each row."""
-        return dense(self.frame.get_column("item_id"))
+        return self.frame.codes("item_id")
 
     @cached_property
     def pair(self) -> Ints:
         """Code of each row's persona and item."""
-        return np.unique(self.persona * (self.item.max(initial=0) + 1) + self.item, return_inverse=True)[1]
+        width = int(self.item.max(initial=0)) + 1
+        return numbered(self.persona * width + self.item, (int(self.persona.max(initial=-1)) + 1) * width)[0]
 
     @cached_property
     def orders(self) -> Floats:
@@ -105,25 +109,59 @@ class Block:
     @cached_property
     def replicates(self) -> Replicates:
         """Bootstrap weights."""
-        return Replicates(
-            self.frame.get_column(g.UNIT if g.UNIT in self.frame.columns else "respondent_id"),
-            self.frame.get_column("cluster_id"),
+        sampled = g.UNIT if g.UNIT in self.frame.columns else "respondent_id"
+        of_person = hash_ids(self.frame.distinct(sampled), key=f"persona|{SEED}")
+        of_cluster = hash_ids(self.frame.distinct("cluster_id"), key=f"cluster|{SEED}")
+        return Replicates.of_hashes(
+            of_person[self.persona if self.unit is None else self.unit],
+            of_cluster[self.cluster],
             replicates=self.rules.bootstrap,
-            seed=SEED,
         )
 
     @cached_property
     def person_hashes(self) -> tuple[Hashes, Hashes]:
         """Hash of the sampling unit, or person, of each row and of each of the survey's persons."""
         persons = self.people.persons
-        everyone = pl.concat([self.frame.get_column("respondent_id"), persons.get_column("respondent_id")])
+        asked = self.frame.distinct("respondent_id")
+        everyone = pl.concat([asked, persons.get_column("respondent_id")])
         made = hash_ids(g.sampled(persons, everyone), key=f"person|{SEED}")
-        return made[: self.frame.height], made[self.frame.height :]
+        return made[: len(asked)][self.persona], made[len(asked) :]
 
     @cached_property
     def cluster_hashes(self) -> Hashes:
         """Hash of the item cluster of each of the people's items."""
         return hash_ids(self.matched_items.get_column("cluster_id").fill_null(""), key=f"cluster|{SEED}")
+
+    @cached_property
+    def _groups(self) -> dict[tuple[str, int], tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        return {}
+
+    def random_groups(self, kind: str, n: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Random groups for a jackknife, by sampled `person` or by their crossing (`cell`) with item clusters.
+
+        Returns:
+            The group of each row whose item is in `matched` (0 for others), and the groups of the survey's persons, or
+            of items and persons.
+        """
+        if (kind, n) not in self._groups:
+            of_row, of_person = self.person_hashes
+            if kind == "person":
+                made = group_of(of_row, n), group_of(of_person, n)
+            else:
+                cluster = mix(self.cluster_hashes)
+                key = (f"{kind} {n}", hashlib.sha256(cluster.tobytes()).digest())
+                if key not in self.people.drawn:
+                    known = np.empty((len(cluster), len(of_person)), dtype=np.uint8)
+                    for i, hashed in enumerate(cluster):
+                        known[i] = group_of(of_person ^ hashed, n)
+                    self.people.drawn[key] = known
+                item = self.people_item
+                of_cell = (
+                    group_of(of_row ^ cluster[np.maximum(item, 0)], n) if len(cluster) else of_row.astype(np.uint8)
+                )
+                made = np.where(item >= 0, of_cell, 0).astype(np.uint8), self.people.drawn[key]
+            self._groups[kind, n] = made
+        return self._groups[kind, n]
 
     @cached_property
     def rows(self) -> Rows:
@@ -133,7 +171,7 @@ class Block:
     @cached_property
     def people_item(self) -> Ints:
         """Item of each row, as coded in `people`; −1 if none of them answered it."""
-        return self.people.item_codes(self.frame.get_column("item_id"))
+        return self.people.item_codes(self.frame.distinct("item_id"))[self.item]
 
     @property
     def matched(self) -> list[str]:
@@ -161,7 +199,8 @@ class Block:
     @cached_property
     def matched_items(self) -> pl.DataFrame:
         """One row per item of `matched`, in that order: k_options, ordinal, cluster_id, places, category."""
-        asked = self.frame.group_by("item_id").agg(
+        facts = self.frame.select("item_id", "k_options", "ordinal", "cluster_id", "places", "category")
+        asked = facts.group_by("item_id").agg(
             pl.col("k_options").max(),
             pl.col("ordinal").all(),
             pl.col("cluster_id").min(),
@@ -185,7 +224,8 @@ class Block:
 
     def condition(self, name: str) -> Flags:
         """Rows asked under a condition."""
-        return (self.frame.get_column("condition") == name).to_numpy()
+        names = self.conditions()
+        return np.asarray(self.frame.codes("condition") == (names.index(name) if name in names else -1))
 
     def of(self, condition: str) -> Block:
         """The answers under one condition."""
@@ -193,7 +233,12 @@ class Block:
 
     def conditions(self) -> list[str]:
         """Conditions of the answers, sorted."""
-        return sorted(self.frame.get_column("condition").unique().to_list())
+        return [str(name) for name in self.frame.distinct("condition")]
+
+
+def group_of(hashes: Hashes, n: int) -> NDArray[np.uint8]:
+    """Draw one of at most 256 groups for each hash."""
+    return np.asarray(mix(hashes) % np.uint64(n), dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -222,20 +267,20 @@ class View:
 
     @cached_property
     def _items(self) -> Distinct:
-        return Distinct(self.cut.codes, self.block.item, self.n)
+        return Distinct(self.cut, self.block.item)
 
     @cached_property
     def _personas(self) -> Distinct:
-        return Distinct(self.cut.codes, self.block.persona, self.n)
+        return Distinct(self.cut, self.block.persona)
 
     @cached_property
     def _units(self) -> Distinct:
         unit = self.block.unit
-        return self._personas if unit is None else Distinct(self.cut.codes, unit, self.n)
+        return self._personas if unit is None else Distinct(self.cut, unit)
 
     @cached_property
     def _clusters(self) -> Distinct:
-        return Distinct(self.cut.codes, self.block.cluster, self.n)
+        return Distinct(self.cut, self.block.cluster)
 
     @cached_property
     def _known_sizes(self) -> dict[bytes, dict[str, Ints | Floats]]:
@@ -248,7 +293,7 @@ class View:
         `even_personas` is Kish's effective number of personas, by the personas' own weights, regardless of how many
         answers each gave.
         """
-        if (rows := used.tobytes()) not in self._known_sizes:
+        if (rows := np.packbits(used).tobytes()) not in self._known_sizes:
             self._known_sizes[rows] = {
                 "n_answers": np.rint(self.slices.sum(np.where(used, self.block.orders, 0.0))).astype(np.int64),
                 "n_personas": self._personas.count(used),
@@ -306,12 +351,24 @@ def stacked(base: Mapping[str, Any], parts: Mapping[str, Mapping[str, Floats | l
 class Distinct:
     """Counts distinct codes by slice."""
 
-    def __init__(self, slices: Ints, codes: Ints, n: int) -> None:
+    def __init__(self, cut: g.Cut, codes: Ints) -> None:
+        self._cut, self._codes, self._n = cut, codes, len(cut.labels)
         self._width = int(codes.max(initial=0)) + 1
+        self._kept: NDArray[np.signedinteger[Any]] | None = None
+
+    @property
+    def _place(self) -> NDArray[np.signedinteger[Any]]:
+        if self._kept is not None:
+            return self._kept
+        slices = self._cut.codes
         # One of these exists per view and kind of code, and half the width is enough.
-        narrow = np.int32 if (n + 1) * self._width < 2**31 else np.int64
-        self._place = (np.where(slices >= 0, slices, n) * self._width + codes).astype(narrow)
-        self._n = n
+        narrow = np.int32 if (self._n + 1) * self._width < 2**31 else np.int64
+        made: NDArray[np.signedinteger[Any]] = (
+            np.where(slices >= 0, slices, self._n) * self._width + self._codes
+        ).astype(narrow)
+        if len(made) <= MANY_ROWS:
+            self._kept = made
+        return made
 
     def count(self, used: Flags) -> Ints:
         """Count the distinct codes of each slice among the rows used."""
@@ -330,11 +387,13 @@ def blocks(
 ) -> Iterator[Block]:
     """Make one unweighted block per survey, and a weighted one if all answers of the survey have weights."""
     groups = g.apart(groups)
-    left = units
+    left = units.on(CompactFrame.of(units.frame))
     del units  # what has been taken is not kept beside its block
-    for survey in sorted(left.frame.get_column("survey").unique().to_list()):
-        here = (left.frame.get_column("survey") == survey).to_numpy()
-        taken, left = [left.take(here)], left.take(~here)
+    assert isinstance(left.frame, CompactFrame)
+    names, code = left.frame.distinct("survey").to_list(), left.frame.codes("survey")
+    for i, survey in enumerate(names):
+        here = code == i
+        taken, left, code = [left.take(here)], left.take(~here), code[~here]
         yield from make_blocks(taken.pop(), groups, gold, survey, rules=rules, polls=polls)
 
 
@@ -357,37 +416,35 @@ def make_blocks(
         rules: Dimensions, levels and margins of the estimates.
         polls: Published shares, for items that have them.
     """
-    has_weights = bool(units.frame.get_column("weight").is_not_null().all())
-    everyone = h.people(gold, groups, survey, units.frame.get_column("item_id"))
-    # Each row has all traits of its person. As categories they take a quarter of the memory of texts.
+    frame = CompactFrame.of(units.frame)
+    has_weights = frame.get_column("weight").null_count() == 0
+    everyone = h.people(gold, groups, survey, frame.distinct("item_id"))
+    # Each row has all traits of its person: they are kept once per person. As rows, categories are shorter than texts.
     traits = groups.drop("survey", *g.DESIGN, strict=False).with_columns(
         pl.col(c).cast(pl.Categorical) for c in groups.columns if c.startswith(g.TRAIT) and groups[c].dtype == pl.String
     )
-    frame = units.frame.join(traits, on="respondent_id", how="left", maintain_order="left")
+    frame = frame.looked_up("respondent_id", traits)
     country = g.column("country")
     own_country = pl.col(country).cast(pl.String) if country in frame.columns else pl.lit(None, pl.String)
-    frame = frame.with_columns(
-        own_country.alias(row_dimensions.OWN_COUNTRY), pl.Series(CODE, dense(frame.get_column("respondent_id")))
-    )
-    frame = frame.with_columns(row_dimensions.values("items and country")).drop(row_dimensions.OWN_COUNTRY)
-    drawn = g.sampled(groups.filter(pl.col("survey") == survey), frame.get_column("respondent_id"))
+    facts = frame.select("story_country", own_country.alias(row_dimensions.OWN_COUNTRY))
+    frame = frame.with_columns(*facts.select(row_dimensions.values("items and country")))
+    persons = frame.distinct("respondent_id")
+    drawn = g.sampled(groups.filter(pl.col("survey") == survey), persons)
     if drawn.name == g.UNIT:
-        frame = frame.with_columns(drawn)
+        frame = frame.looked_up("respondent_id", pl.DataFrame([persons.alias("respondent_id"), drawn]))
     if polls is not None:
         samples = [c for c in ("sample", g.column("country")) if c in groups.columns][:1]
         of = groups.select("respondent_id", *(pl.col(c).alias("sample") for c in samples))
-        frame = frame.with_columns(
-            polls.entries(
-                frame.select("item_id", "respondent_id").join(of, on="respondent_id", how="left", maintain_order="left")
-            )
-        )
-    item = everyone.item_codes(frame.get_column("item_id"))
+        asked = frame.select("item_id", "respondent_id")
+        frame = frame.with_columns(polls.entries(asked.join(of, on="respondent_id", how="left", maintain_order="left")))
+    item = everyone.item_codes(frame.distinct("item_id"))[frame.codes("item_id")]
+    person = everyone.person_codes(persons)[frame.codes("respondent_id")]
     units = units.on(frame)
     for weighted in (False, True) if has_weights else (False,):
         people = everyone.weighted() if weighted else everyone
-        own_answer = people.own(frame.get_column("respondent_id"), item)
-        guess = _guess(frame.hstack(own_answer), item, people, None)
-        made = frame.hstack(own_answer).with_columns(
+        own = frame.with_columns(*people.own(person, item))
+        guess = _guess(own, item, people, None)
+        made = own.with_columns(
             _series("item_mode", guess.credit),
             _series("item_mode_steps", guess.steps),
             _series("proportional", guess.proportional),
@@ -416,40 +473,45 @@ def group_guesses(block: Block, dimension: str) -> pl.DataFrame:
     return pl.DataFrame([_series("group_mode", guess.credit), _series("group_mode_steps", guess.steps)])
 
 
-def cut_rows(frame: pl.DataFrame, dimension: str, names: list[str] | None = None) -> g.Cut:
+def cut_rows(frame: CompactFrame, dimension: str, names: list[str] | None = None) -> g.Cut:
     """Cut rows by a dimension. Dimensions of people are cut per person, because there are fewer persons than rows."""
-    if not g.of_people(dimension) or not g.bases(dimension) or frame.is_empty():
-        return g.cut(frame, dimension, names)
-    code = frame.get_column(CODE).to_numpy()
-    first = np.full(int(code.max()) + 1, -1)
-    first[code[::-1]] = np.arange(len(code) - 1, -1, -1)
-    present = np.flatnonzero(first >= 0)
     columns = [g.column(base) for base in g.bases(dimension)]
-    of_persons = g.cut(frame.select(columns)[first[present]], dimension, names)
-    of_code = np.full(len(first), -1)
-    of_code[present] = of_persons.codes
-    return g.Cut(dimension, of_code[code], of_persons.labels)
+    each = frame.of_each("respondent_id", columns) if columns and g.of_people(dimension) else None
+    if each is None:
+        return g.cut(frame.select(*dict.fromkeys(columns)) if columns else _rows_of(frame), dimension, names)
+    number, persons = each
+    # The dictionary of persons may have some whose rows are elsewhere.
+    present = persons.get_column("there")
+    of_persons = g.cut(persons.filter(present), dimension, names)
+    of_number = np.full(persons.height, -1)
+    of_number[present.to_numpy()] = of_persons.codes
+    return g.Cut(dimension, of_number[number], of_persons.labels)
+
+
+def _rows_of(frame: CompactFrame) -> pl.DataFrame:
+    return pl.DataFrame({"": np.zeros(frame.height, dtype=bool)})
 
 
 def _series(name: str, values: Floats) -> pl.Series:
     return pl.Series(name, values).fill_nan(None)
 
 
-def _guess(frame: pl.DataFrame, item: Ints, people: h.People, dimension: str | None) -> h.Guess:
+def _guess(frame: CompactFrame, item: Ints, people: h.People, dimension: str | None) -> h.Guess:
     """Guess each row's key from everyone else's answers, among all respondents or in the row's group."""
     n = frame.height
     credit, steps, proportional = (np.full(n, np.nan) for _ in range(3))
     if people.empty:
         return h.Guess(credit, steps, proportional)
-    counts = people.counts(dimension or g.ALL)
+    counts = np.ascontiguousarray(np.moveaxis(people.counts(dimension or g.ALL), -1, 0))
     code = cut_rows(frame, dimension or g.ALL, people.cut_persons(dimension or g.ALL).labels).codes
-    rows = np.flatnonzero((item >= 0) & (code >= 0))
-    made = h.guess(
-        np.moveaxis(counts, -1, 0)[:, code[rows], item[rows]],
-        own=frame.get_column("own_idx").fill_null(-1).to_numpy()[rows],
-        own_weight=frame.get_column("own_weight").fill_null(0.0).to_numpy()[rows],
-        key=frame.get_column("gold_idx").to_numpy()[rows],
-        k=frame.get_column("k_options").to_numpy()[rows],
-    )
-    credit[rows], steps[rows], proportional[rows] = made.credit, made.steps, made.proportional
+    own = frame.get_column("own_idx").fill_null(-1).to_numpy()
+    own_weight = frame.get_column("own_weight").fill_null(0.0).to_numpy()
+    key, k = (frame.get_column(c).to_numpy() for c in ("gold_idx", "k_options"))
+    known = np.flatnonzero((item >= 0) & (code >= 0))
+    for first in range(0, len(known), GUESSED):
+        rows = known[first : first + GUESSED]
+        made = h.guess(
+            counts[:, code[rows], item[rows]], own=own[rows], own_weight=own_weight[rows], key=key[rows], k=k[rows]
+        )
+        credit[rows], steps[rows], proportional[rows] = made.credit, made.steps, made.proportional
     return h.Guess(credit, steps, proportional)

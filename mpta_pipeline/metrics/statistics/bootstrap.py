@@ -8,7 +8,7 @@ partitions or on the order of rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mpta_pipeline.core.hashing import hash_rows
-from mpta_pipeline.metrics.statistics.arrays import Features, Floats, Ints, dense, sums
+from mpta_pipeline.metrics.statistics.arrays import Features, Floats, Ints, ItemFeatures, dense, sums
 
 Hashes = NDArray[np.uint64]
 # If there are more clusters than this, they are reweighted in random groups. The groups are independent too, and the
@@ -27,6 +27,9 @@ MOST_LEVELS = 512
 # Share of non-zero entries above which a dense product is faster than a sparse one.
 DENSE = 0.1
 Statistic = Callable[[Floats, int], Floats]
+ItemStatistic = Callable[[Floats], Floats]
+# Rows of an item per level above which they are summed by level first.
+FULL = 0.4
 
 
 def hash_ids(ids: pl.Series, *, key: str) -> Hashes:
@@ -77,6 +80,13 @@ class Replicates:
         self._persona_hash = hash_ids(persona, key=f"persona|{seed}")
         self._cluster_hash = hash_ids(cluster, key=f"cluster|{seed}")
         self._replicates = replicates
+
+    @classmethod
+    def of_hashes(cls, persona: Hashes, cluster: Hashes, *, replicates: int) -> Replicates:
+        """The same weights, from the hashes of each row's persona and item cluster (`hash_ids`)."""
+        made = cls.__new__(cls)
+        made._persona_hash, made._cluster_hash, made._replicates = persona, cluster, replicates
+        return made
 
     @cached_property
     def persona(self) -> Levels:
@@ -131,6 +141,68 @@ def reweighted(levels: Levels, slices: Ints, n: int, features: Features, statist
             variance = (deviation**2).sum(axis=0) / (count - 1)
         variance = variance * (n_levels[s] + 1) / (n_levels[s] - 1)
         out[s] = np.where(count > len(values) / 2, variance, np.nan)
+    return out
+
+
+def reweighted_items(
+    levels: Levels, slices: Ints, n: int, features: ItemFeatures, statistics: Sequence[ItemStatistic]
+) -> Floats:
+    """As `reweighted`, for statistics of single items that are averaged over items, several at a time.
+
+    Args:
+        levels: Rows that are reweighted together.
+        slices: Slice of each of the features' rows, −1 for excluded rows.
+        n: Number of slices.
+        features: Equally many values per row for each statistic, side by side.
+        statistics: (totals of shape (m × items × replicates)) → (replicates,). A factor on all totals of an item must
+            not change its value.
+
+    Returns:
+        (statistics × slices) variances.
+    """
+    size, replicates = levels.weights.shape[1], len(levels.weights)
+    level = levels.code[features.row]
+    place = np.where(slices >= 0, slices, n) * size + level
+    n_levels = (np.bincount(place, minlength=(n + 1) * size).reshape(n + 1, size)[:n] > 0).sum(axis=1)
+    out = np.full((len(statistics), n), np.nan)
+    first = np.flatnonzero(np.diff(features.item, prepend=-1))
+    if len(first) and (np.minimum.reduceat(level, first) == np.maximum.reduceat(level, first)).all():
+        # Whole items are reweighted, which does not change the statistics of any.
+        out[:, n_levels >= 2] = 0.0
+        return out
+    # Rows by slice, and by item within slices.
+    narrow = slices.astype(np.int16 if n < 2**15 else np.int64)
+    order = np.argsort(narrow, kind="stable")
+    ends = np.cumsum(np.bincount(slices + 1, minlength=n + 1))
+    weights = np.ascontiguousarray(levels.weights.T)
+    width = features.values.shape[1] // len(statistics)
+    for s in np.flatnonzero(n_levels >= 2):
+        rows = order[ends[s] : ends[s + 1]]
+        totals = _item_totals(weights, level[rows], features.item[rows], features.values[rows])
+        for i, statistic in enumerate(statistics):
+            values = statistic(np.moveaxis(totals[:, i * width : (i + 1) * width], 1, 0))
+            known = np.isfinite(values)
+            if (count := int(known.sum())) > replicates / 2:
+                variance = float(((values[known] - values[known].mean()) ** 2).sum()) / (count - 1)
+                out[i, s] = variance * (n_levels[s] + 1) / (n_levels[s] - 1)
+    return out
+
+
+def _item_totals(weights: Floats, level: Ints, item: Ints, values: Floats) -> Floats:
+    """(items × m × replicates) weighted totals of rows sorted by item."""
+    first = np.flatnonzero(np.diff(item, prepend=-1))
+    ends = np.append(first[1:], len(item))
+    m, (size, replicates) = values.shape[1], weights.shape
+    if len(item) > len(first) * size * FULL:
+        # With many rows, most levels occur in each item.
+        place = (np.cumsum(np.diff(item, prepend=item[0]) > 0)) * size + level
+        by_level = np.stack([sums(place, column, len(first) * size).reshape(-1, size) for column in values.T], axis=1)
+        return np.asarray((by_level.reshape(-1, size) @ weights).reshape(-1, m, replicates))
+    out = np.empty((len(first), m, replicates))
+    of_rows = np.empty((int((ends - first).max(initial=0)), replicates))
+    for i, (begin, end) in enumerate(zip(first.tolist(), ends.tolist(), strict=True)):
+        chosen = np.take(weights, level[begin:end], axis=0, out=of_rows[: end - begin], mode="clip")
+        np.matmul(values[begin:end].T, chosen, out=out[i])
     return out
 
 

@@ -18,13 +18,14 @@ and a persona's answers in several slices, are not sums of single personas.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import special
+from scipy import sparse, special
 
-from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, sums
+from mpta_pipeline.metrics.statistics.arrays import MANY_ROWS, Flags, Floats, Ints, narrow, sums
 from mpta_pipeline.metrics.statistics.sums import Exact, PersonaSums, Sums, exact_parts
 
 
@@ -97,9 +98,9 @@ class Rows:
         n_persona: int | None = None,
         n_item: int | None = None,
     ) -> None:
-        self.persona = persona.astype(np.int64)
-        self.item = item.astype(np.int64)
-        self.unit = unit if unit is None else unit.astype(np.int64)
+        self.persona = persona.astype(np.int64, copy=False)
+        self.item = item.astype(np.int64, copy=False)
+        self.unit = unit if unit is None else unit.astype(np.int64, copy=False)
         self.n_persona = int(self.persona.max(initial=-1)) + 1 if n_persona is None else n_persona
         self.n_item = int(self.item.max(initial=-1)) + 1 if n_item is None else n_item
         self._weights: tuple[Floats, Exact] | None = None
@@ -154,6 +155,20 @@ class Moments:
         self.w = w if bool((usable | (w == 0)).all()) else np.where(usable, w, 0.0)
         self.value = np.where(usable, self.w * np.where(usable, x, 0.0), 0.0)
         self.usable = usable
+        self.by_dimension: dict[int, tuple[Floats, Floats]] = {}
+
+    def summed(self, together: Together) -> None:
+        """Sum by slice and item cluster for all dimensions at once. If nothing else needs the rows, they are released.
+
+        Many of these exist at a time, and their rows would take most of the memory.
+        """
+        if together.rows is None:
+            return
+        self.by_dimension = together.by_item(self.exact, self.w)
+        del self.exact
+        if together.complete:
+            self.by_persona  # noqa: B018  the last sums that need rows
+            self.value, self.usable = np.zeros(0), np.zeros(0, dtype=bool)
 
     @cached_property
     def persona(self) -> PersonaSums:
@@ -198,6 +213,12 @@ class Totals:
         """(2 × personas) Σwx and Σw."""
         return self.of(self.rows.persona, self.rows.n_persona)
 
+    def summed(self, together: Together) -> None:
+        """Sum by persona. If nothing else needs the rows, they are released."""
+        if together.complete:
+            self.by_persona  # noqa: B018
+            self.x = np.zeros(0)
+
 
 @dataclass(frozen=True)
 class _Sides:
@@ -233,7 +254,9 @@ class Slices:
         self.n = n_slices
         self.rows = Rows(persona, item) if rows is None else rows  # type: ignore[arg-type]
         self.inside: Flags = slices >= 0
-        self._slot = np.where(self.inside, slices, n_slices).astype(np.int64, copy=False)
+        self._kept = narrow(np.where(self.inside, slices, n_slices), n_slices)
+        self._kept_pairs: Ints | None = None
+        self._made_from: tuple[Slices, Ints] | None = None
         self._last: tuple[Moments, Floats] | None = None
         self._last_weights: tuple[Floats, Floats] | None = None
 
@@ -244,9 +267,46 @@ class Slices:
         owner[self.rows.persona] = self._slot
         return owner if bool((owner[self.rows.persona] == self._slot).all()) else None
 
-    @cached_property
+    @property
+    def _slot(self) -> Ints:
+        """Slice of each row, `n` for none."""
+        return self._kept.astype(np.int64, copy=False)
+
+    @property
     def _slice_item(self) -> Ints:
-        return self._slot * self.rows.n_item + self.rows.item
+        if self._kept_pairs is not None:
+            return self._kept_pairs
+        made = self._slot * self.rows.n_item + self.rows.item
+        if len(made) <= MANY_ROWS:
+            self._kept_pairs = made
+        return made
+
+    @property
+    def by_persona_alone(self) -> bool:
+        """Whether sums by persona and by item cluster are all that means and gaps need of the rows."""
+        return self.rows.unit is None and self._slice_of_persona is not None
+
+    @property
+    def owner(self) -> Ints:
+        """Slice of each persona, `n` for none, if no persona is in several."""
+        assert self._slice_of_persona is not None
+        return self._slice_of_persona
+
+    def regrouped(self, group: Ints, n: int) -> Slices:
+        """Put slices together or leave them out.
+
+        Args:
+            group: New slice of each slice, −1 to leave it out.
+            n: Number of new slices.
+        """
+        new = np.append(group, -1)
+        if not self.by_persona_alone:
+            return Slices(new[self._slot], n, rows=self.rows)
+        made = Slices(np.zeros(0, dtype=np.int64), n, rows=self.rows)
+        of_persona = new[self.owner]
+        made.__dict__["_slice_of_persona"] = np.where(of_persona >= 0, of_persona, n)
+        made._made_from = (self, group)
+        return made
 
     def sum(self, values: Floats) -> Floats:
         """Sum of a row vector by slice."""
@@ -336,11 +396,22 @@ class Slices:
 
     def _exact_by_item(self, moments: Moments) -> tuple[Floats, Floats]:
         """Exact sums by slice and item cluster, cached for the last value and weight, because several need them."""
-        if self._last is None or self._last[0] is not moments:
-            self._last = (moments, self._grid(moments.exact))
-        if self._last_weights is None or self._last_weights[0] is not moments.w:
-            self._last_weights = (moments.w, self._grid(self.rows.exact_weights(moments.w)))
-        return self._last[1], self._last_weights[1]
+        if id(self) in moments.by_dimension:
+            return moments.by_dimension[id(self)]
+        if self._made_from is not None:
+            slices, group = self._made_from
+            both = np.stack(slices._exact_by_item(moments))
+            added = np.zeros((*both.shape[:2], self.n, both.shape[3]))
+            for i in np.flatnonzero(group >= 0):
+                added[:, :, group[i]] += both[:, :, i]
+            return added[0], added[1]
+        # Threads share these: what one has looked up must not be what another puts in its place.
+        last, weights = self._last, self._last_weights
+        if last is None or last[0] is not moments:
+            self._last = last = (moments, self._grid(moments.exact))
+        if weights is None or weights[0] is not moments.w:
+            self._last_weights = weights = (moments.w, self._grid(self.rows.exact_weights(moments.w)))
+        return last[1], weights[1]
 
     def _grid(self, values: Exact) -> Floats:
         """(2 × slices × item clusters) sums."""
@@ -386,6 +457,53 @@ class Slices:
         with np.errstate(divide="ignore", invalid="ignore"):
             x = moments.value / moments.w
         return Moments(rows, np.where(moments.usable, x, np.nan), moments.w), owner
+
+
+class Together:
+    """Slices of several dimensions of the same rows, summed by item cluster in one pass.
+
+    Args:
+        all_slices: The slices of each dimension.
+    """
+
+    def __init__(self, all_slices: Sequence[Slices]) -> None:
+        nested = [slices for slices in all_slices if slices.by_persona_alone]
+        self.complete = bool(nested) and len(nested) == len(all_slices)
+        self.rows = nested[0].rows if nested else None
+        if self.rows is None or (np.diff(self.rows.persona) < 0).any():
+            self.rows, self.complete = None, False
+            return
+        self._ends = np.concatenate([[0], np.cumsum(np.bincount(self.rows.persona, minlength=self.rows.n_persona))])
+        self._places: list[tuple[int, int, int]] = []
+        column = 0
+        for slices in nested:
+            self._places.append((id(slices), column, slices.n))
+            column += slices.n
+        self._inside = np.zeros((self.rows.n_persona, column))
+        for slices, (_, first, n) in zip(nested, self._places, strict=True):
+            known = np.flatnonzero(slices.owner < n)
+            self._inside[known, first + slices.owner[known]] = 1.0
+        self._weights: tuple[Floats, Floats] | None = None
+
+    def by_item(self, values: Exact, w: Floats) -> dict[int, tuple[Floats, Floats]]:
+        """Exact sums of weighted values and of weights, as `Slices._exact_by_item`, by the identity of the slices."""
+        assert self.rows is not None
+        known = self._weights
+        if known is None or known[0] is not w:
+            self._weights = known = (w, self._summed(exact_parts(w)))
+        made = self._summed(values)
+        return {name: (made[:, first : first + n], known[1][:, first : first + n]) for name, first, n in self._places}
+
+    def _summed(self, values: Exact) -> Floats:
+        """(2 × slices × item clusters) sums."""
+        assert self.rows is not None
+        shape = (self.rows.n_persona, self.rows.n_item)
+        out = np.zeros((2, self._inside.shape[1], self.rows.n_item))
+        for i, part in enumerate((values.high, values.low)):
+            if part is not None:
+                by_persona = sparse.csr_matrix((part.astype(np.float64, copy=False), self.rows.item, self._ends), shape)
+                out[i] = (by_persona.T @ self._inside).T
+        return out
 
 
 @dataclass(frozen=True)

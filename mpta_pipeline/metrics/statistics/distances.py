@@ -173,7 +173,7 @@ def _shares(counts: Ints, n: Ints) -> Floats:
 
 
 # Cells with fewer answers than this on either side are extrapolated linearly, because they cannot be halved.
-_LEAST_HALVED = 4.0
+LEAST_HALVED = 4.0
 
 
 def sampling_bias(
@@ -206,7 +206,7 @@ def sampling_bias(
     """
     rng = np.random.default_rng(seed)
     sides = [d / d.sum(axis=1, keepdims=True) for d in (people, model)]
-    halved = np.minimum(n_people, n_model) >= _LEAST_HALVED
+    halved = np.minimum(n_people, n_model) >= LEAST_HALVED
     means = []
     for blur in (1.0, 2.0):
         sizes = [np.maximum(np.rint(n / blur), 1).astype(np.int64) for n in (n_people, n_model)]

@@ -11,6 +11,7 @@ import polars as pl
 from mpta_pipeline.metrics.baselines.rival import Compared, Rival, Told, modes
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.answer_distributions import Cells
+from mpta_pipeline.metrics.samples.compact import CompactFrame
 from mpta_pipeline.metrics.samples.human_answers import People
 from mpta_pipeline.metrics.statistics import distances
 from mpta_pipeline.metrics.statistics.arrays import Floats, Ints, ratio, sums
@@ -85,7 +86,7 @@ class _Waves:
         before, last = (np.moveaxis(p, -1, 0) for p in pairs)
         return distances.total_variation(before, last)
 
-    def credit(self, frame: pl.DataFrame, cells: Cells, cell: Ints, gold: Ints, *, least: int) -> Floats:
+    def credit(self, frame: CompactFrame, cells: Cells, cell: Ints, gold: Ints, *, least: int) -> Floats:
         """Whether the most frequent answer of the earlier wave is that of each row's person, if of the last wave."""
         pairs = self._pairs(least)
         if pairs is None:
