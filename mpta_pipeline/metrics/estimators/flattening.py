@@ -13,7 +13,7 @@ from mpta_pipeline.metrics.estimators.means import THIS_ITEM
 from mpta_pipeline.metrics.samples import groups as g
 from mpta_pipeline.metrics.samples.survey_answers import Block, View
 from mpta_pipeline.metrics.statistics.arrays import Flags, Floats, Ints, dense, distinct, numbered, sums
-from mpta_pipeline.metrics.statistics.bootstrap import mix
+from mpta_pipeline.metrics.statistics.bootstrap import hash_ids, mix
 from mpta_pipeline.metrics.statistics.clustered import t_quantile
 from mpta_pipeline.metrics.statistics.intervals import fieller, meaningless_words
 from mpta_pipeline.metrics.statistics.jackknife import GROUPS, LeftOut, TwoWay, two_way
@@ -30,6 +30,10 @@ ALIKE = 1e-12
 CLOSE = 1e-11
 # Negative eigenvalues of correlations that are smaller than this are rounding errors.
 ROUNDING = 1e-8
+# Correlations whose smallest eigenvalue is above this can be inverted without losing more than a digit or two.
+REGULAR = 1e-4
+# Each repair of correlations takes several eigendecompositions. More items are left out in this many parts.
+MOST_PARTS = 100
 
 
 def variance(p: Floats, places: Floats, n: Floats) -> Floats:
@@ -615,9 +619,11 @@ def structure_estimates(view: View) -> dict[str, pl.DataFrame]:
         own = sides.pop()[:, used]
         # The same people answer under each condition.
         key = hashlib.sha256(own.tobytes() + weight.tobytes() + of_person.tobytes()).digest()
-        of_model = _structures(sides.pop()[:, used], weight, of_person)
+        ids = frame.get_column("item_id").gather(rows[np.unique(item, return_index=True)[1]])
+        parts = _item_parts(ids.gather(used))
+        of_model = _structures(sides.pop()[:, used], weight, of_person, parts)
         if key not in block.people.structures:
-            block.people.structures[key] = _structures(own, weight, of_person)
+            block.people.structures[key] = _structures(own, weight, of_person, parts)
         of_people = block.people.structures[key]
     for name in STRUCTURES:
         model, people = of_model[name], of_people[name]
@@ -665,7 +671,7 @@ class _Structure:
     note: str
 
 
-def _structures(matrix: Floats, weight: Floats, group: Ints) -> dict[str, _Structure]:
+def _structures(matrix: Floats, weight: Floats, group: Ints, parts: Ints) -> dict[str, _Structure]:
     """Compute statistics of the columns' correlations; nan with the reason if they are undefined."""
     centre = np.nanmean(matrix, axis=0)
     everyone = _PairSums.of(matrix, weight, centre)
@@ -675,11 +681,52 @@ def _structures(matrix: Floats, weight: Floats, group: Ints) -> dict[str, _Struc
         for i in np.unique(group)
     ]
     lowest = float(np.linalg.eigvalsh(whole)[0])
-    return {name: _structure(whole, without, lowest, statistic) for name, statistic in STRUCTURES.items()}
+    return {name: _structure(whole, without, parts, lowest, statistic) for name, statistic in STRUCTURES.items()}
 
 
-def _structure(whole: Floats, without: list[Floats], lowest: float, statistic: Callable[[Floats], float]) -> _Structure:
-    """Compute one statistic, with its error from the correlations without each group of people and each item."""
+def _item_parts(ids: pl.Series) -> Ints:
+    """Part of each item, to leave out one part at a time: each item is one, or they are `MOST_PARTS` parts, by hash."""
+    if len(ids) <= MOST_PARTS:
+        return np.arange(len(ids))
+    part = np.empty(len(ids), dtype=np.int64)
+    part[np.argsort(hash_ids(ids, key="parts of items"), kind="stable")] = np.arange(len(ids)) % MOST_PARTS
+    return part
+
+
+def pc1_share_without_each(correlation: Floats) -> Floats:
+    """`pc1_share` without each of the items, of correlations that do not contradict each other.
+
+    The eigenvalues without item j are the roots m of Σ v_j² / (λ − m) = 0 over eigenvalues λ and eigenvectors v of all
+    items (Golub and Van Loan 2013, 8.4). The largest is between the two largest of all items and found by bisection.
+    """
+    values, vectors = np.linalg.eigh(correlation)
+    squares = vectors**2
+    low, high = np.full(len(values), values[-2]), np.full(len(values), values[-1])
+    for _ in range(60):
+        middle = (low + high) / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            above = (squares / (values - middle[:, None])).sum(axis=1) > 0
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    return np.asarray((low + high) / 2 / (len(values) - 1))
+
+
+def effective_dependence_without_each(correlation: Floats) -> Floats:
+    """`effective_dependence` without each of the items: |R| without item j is |R| times the j-th diagonal of R⁻¹."""
+    _, log_determinant = np.linalg.slogdet(correlation)
+    rest = log_determinant + np.log(np.diag(np.linalg.inv(correlation)))
+    return np.asarray(1 - np.exp(rest / (len(correlation) - 1)))
+
+
+WITHOUT_EACH: dict[Callable[[Floats], float], Callable[[Floats], Floats]] = {
+    pc1_share: pc1_share_without_each,
+    effective_dependence: effective_dependence_without_each,
+}
+
+
+def _structure(
+    whole: Floats, without: list[Floats], parts: Ints, lowest: float, statistic: Callable[[Floats], float]
+) -> _Structure:
+    """Compute one statistic, with its error without each group of people and each part of the items."""
     note = ""
     if lowest < -ROUNDING:
         contradict = (
@@ -703,16 +750,20 @@ def _structure(whole: Floats, without: list[Floats], lowest: float, statistic: C
 
     k = len(whole)
     people = np.array([of(correlations, repair) for correlations in without])
-    items = np.array(
-        [of(np.delete(np.delete(whole, j, 0), j, 1), np.delete(repair, j)) for j in range(k)] if k > LEAST_ITEMS else []
-    )
+    if k <= LEAST_ITEMS:
+        items = np.array([])
+    elif lowest > REGULAR:
+        items = WITHOUT_EACH[statistic](whole)
+    else:
+        left = (np.flatnonzero(parts != part) for part in range(int(parts.max()) + 1))
+        items = np.array([of(whole[np.ix_(rest, rest)], repair[rest]) for rest in left])
     variance = sum(
         float(
             LeftOut(values[:, None, None], np.ones((len(values), 1), dtype=bool)).covariance()[0, 0, 0]
         ) if len(values) else 0.0
         for values in (people, items)
     )  # fmt: skip
-    df = min(len(people), k) - 1.0
+    df = min(len(people), len(items) or k) - 1.0
     return _Structure(of(whole, repair), float(np.sqrt(variance)), df if df >= 1 else float("nan"), note)
 
 
