@@ -62,3 +62,14 @@ def test_the_error_by_parts_is_that_by_single_items():
         assert "contradict each other" in made.note
         errors.append(made.se)
     assert errors[0] == pytest.approx(errors[1], rel=0.15)
+
+
+def test_sums_of_pairs_are_the_same_over_parts_of_the_people(monkeypatch):
+    rng = np.random.default_rng(4)
+    matrix = rng.normal(size=(100, 7)) + rng.normal(size=(100, 1))
+    matrix[rng.random(matrix.shape) < 0.3] = np.nan
+    weight = rng.uniform(0.5, 2, 100)
+    whole = flattening.correlation(matrix, weight)
+    monkeypatch.setattr(flattening, "MOST_PERSONS", 30)
+    assert flattening.correlation(matrix, weight) == pytest.approx(whole, abs=1e-14)
+    assert flattening.usable_items(matrix).tolist() == list(range(7))

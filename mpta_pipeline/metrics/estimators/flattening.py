@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import polars as pl
@@ -34,6 +35,8 @@ ROUNDING = 1e-8
 REGULAR = 1e-4
 # Each repair of correlations takes several eigendecompositions. More items are left out in this many parts.
 MOST_PARTS = 100
+# Sums of pairs of items are made over so many persons at once.
+MOST_PERSONS = 4096
 
 
 def variance(p: Floats, places: Floats, n: Floats) -> Floats:
@@ -452,11 +455,23 @@ class _PairSums:
     @classmethod
     def of(cls, matrix: Floats, weight: Floats, centre: Floats) -> _PairSums:
         """Sum some rows, with values about a centre of each column."""
+        if len(matrix) > MOST_PERSONS:
+            parts = [slice(first, first + MOST_PERSONS) for first in range(0, len(matrix), MOST_PERSONS)]
+            return reduce(cls.plus, (cls.of(matrix[part], weight[part], centre) for part in parts))
         known = np.isfinite(matrix)
         x = np.where(known, matrix - centre, 0.0)
         of_known = known.astype(float)
         known_w = of_known * weight[:, None]
         return cls(known_w.T @ of_known, x.T @ known_w, (x**2).T @ known_w, x.T @ (x * weight[:, None]))
+
+    def plus(self, other: _PairSums) -> _PairSums:
+        """The sums with further rows."""
+        return _PairSums(
+            self.common + other.common,
+            self.first + other.first,
+            self.second + other.second,
+            self.product + other.product,
+        )
 
     def without(self, other: _PairSums) -> _PairSums:
         """The sums without some of the rows."""
@@ -570,8 +585,8 @@ def usable_items(*matrices: Floats) -> Ints:
     for matrix in matrices:
         known = np.isfinite(matrix)
         keep &= np.array([len(np.unique(matrix[known[:, j], j])) > 1 for j in range(len(keep))], dtype=bool)
-        of_known = known.astype(float)
-        few |= of_known.T @ of_known < LEAST_COMMON
+        parts = (known[first : first + MOST_PERSONS].astype(float) for first in range(0, len(known), MOST_PERSONS))
+        few |= sum(part.T @ part for part in parts) < LEAST_COMMON
     while (lacking := (few * keep).sum(axis=1) * keep).max(initial=0) > 0:
         keep[len(keep) - 1 - int(lacking[::-1].argmax())] = False
     return np.flatnonzero(keep)
@@ -675,7 +690,7 @@ def _structures(matrix: Floats, weight: Floats, group: Ints, parts: Ints) -> dic
     """Compute statistics of the columns' correlations; nan with the reason if they are undefined."""
     centre = np.nanmean(matrix, axis=0)
     everyone = _PairSums.of(matrix, weight, centre)
-    whole = correlation(matrix, weight)
+    whole = everyone.correlation()
     without = [
         everyone.without(_PairSums.of(matrix[group == i], weight[group == i], centre)).correlation()
         for i in np.unique(group)
